@@ -1,0 +1,37 @@
+"""What every run shares: hooks, logging, tracking, evaluation, reproducibility."""
+# First, so that the shims of vita_mm.compat act before torchvision is imported.
+custom_imports = dict(imports=['vita_mm'], allow_failed_imports=False)
+default_scope = 'mmaction'
+
+default_hooks = dict(
+    runtime_info=dict(type='RuntimeInfoHook'),
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=20),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3,
+                    save_best='acc/top1', rule='greater'))
+custom_hooks = [
+    dict(type='ClassCheckHook'),
+    dict(type='ExactResumeHook'),
+    dict(type='TrackingHook'),
+]
+
+optim_wrapper = dict(type='OptimWrapper')
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+val_evaluator = dict(type='AccMetric')
+test_evaluator = val_evaluator
+
+visualizer = dict(
+    type='ActionVisualizer',
+    vis_backends=[dict(type='LocalVisBackend'), dict(type='MLflowTracking')])
+log_processor = dict(type='LogProcessor', window_size=20, by_epoch=True)
+log_level = 'INFO'
+
+randomness = dict(seed=0, deterministic=True)
+env_cfg = dict(
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'))
+load_from = None
+resume = False

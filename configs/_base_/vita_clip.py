@@ -1,0 +1,20 @@
+"""Vita-CLIP B/16 as the paper trains it: S + L + G (Mv=8), class-specific contexts."""
+model = dict(
+    type='VitaCLIP',
+    clip=dict(arch='ViT-B-16', pretrained='openai'),
+    backbone=dict(
+        type='VitaCLIPVisionTransformer',
+        num_frames=8,
+        summary=True,
+        local=True,
+        num_global=8),
+    cls_head=dict(
+        type='VitaCLIPTextHead',
+        context='csc',
+        num_context=8,
+        average_clips='prob'),
+    data_preprocessor=dict(
+        type='ActionDataPreprocessor',
+        mean=[122.7709383, 116.7460125, 104.09373615],
+        std=[68.5005327, 66.6321579, 70.32316305],
+        format_shape='NCTHW'))

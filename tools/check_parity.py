@@ -1,0 +1,114 @@
+"""Compare the model with outputs of the released code, case by case.
+
+    python tools/check_parity.py DIR
+
+DIR holds, for each case, NAME.json (settings), NAME.pth (weights in the released
+checkpoint format) and NAME.npz (video, label, logits and, optionally, grad/PARAMETER).
+Prints the largest logit error and the largest relative gradient error of each case.
+"""
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmaction.utils import register_all_modules
+from rich.console import Console
+from rich.table import Table
+
+import vita_mm  # noqa: F401
+from vita_mm.errors import UserError, cli_errors
+from vita_mm.models import VitaCLIP
+from vita_mm.released import read_released, to_released, trained_matches
+
+LOGIT_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
+
+
+def build_model(case: Path, settings: dict) -> VitaCLIP:
+    released = read_released(
+        str(case.with_suffix('.pth')), classes=settings['classes'],
+        vision_heads=settings['dim']['num_heads'],
+        text_heads=settings['dim']['text_transformer_heads'],
+        context_position=settings['context_position'])
+    expected = dict(
+        num_frames=settings['num_frames'], summary=settings['summary'],
+        local=settings['local'],
+        num_global=settings['num_global'] if settings['global_'] else 0)
+    if released.backbone != expected:
+        raise UserError(f'{case}: the weights are of a model with {released.backbone}, '
+                        f'the settings say {expected}')
+    model = VitaCLIP(
+        clip=released.clip,
+        backbone=dict(type='VitaCLIPVisionTransformer', **released.backbone),
+        cls_head=dict(type='VitaCLIPTextHead', **released.cls_head))
+    model.to(released.clip.model.visual.proj.dtype)
+    model.load_state_dict(released.state_dict())
+    return model
+
+
+def gradient_error(name: str, ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Relative to the largest entry; absolute where the true gradient is zero."""
+    error = (ours - theirs.reshape(ours.shape)).abs().max().item()
+    if name.endswith('k_proj.bias'):
+        return error
+    return error / max(theirs.abs().max().item(), 1e-12)
+
+
+def check_case(case: Path, device: str) -> tuple[float, float | None]:
+    """Largest logit error and largest relative gradient error (None: no gradients)."""
+    settings = json.loads(case.with_suffix('.json').read_text())
+    arrays = {name: torch.from_numpy(array) for name, array
+              in np.load(case.with_suffix('.npz'), allow_pickle=False).items()}
+    model = build_model(case, settings).to(device)
+    video = arrays['video'].to(device).unsqueeze(1)  # one view
+    logits = model(video, mode='tensor', stage='head').cpu()
+    logit_error = (logits - arrays['logits']).abs().max().item()
+    expected = {key.removeprefix('grad/'): value for key, value in arrays.items()
+                if key.startswith('grad/')}
+    if not expected:
+        return logit_error, None
+    torch.nn.functional.cross_entropy(logits, arrays['label'].long()).backward()
+    matches = trained_matches(len(model.backbone.prompts))
+    ours = to_released({name: parameter.grad.cpu()
+                        for name, parameter in model.named_parameters()}, matches)
+    stacked = [ours.pop(f'visual.blocks.{layer}.global_prompts', None)
+               for layer in range(len(model.backbone.prompts))]
+    if stacked[0] is not None:
+        ours['visual.global_prompts'] = torch.stack(stacked)
+    if ours.keys() != expected.keys():
+        raise UserError(f'{case}: gradients differ in names: '
+                        + ', '.join(sorted(ours.keys() ^ expected.keys())))
+    return logit_error, max(gradient_error(name, ours[name], expected[name])
+                            for name in expected)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('dir', type=Path, help='folder of cases')
+    parser.add_argument('--device', default='cpu', help='cpu or cuda')
+    args = parser.parse_args()
+    cases = sorted(path.with_suffix('') for path in args.dir.glob('*.json'))
+    if not cases:
+        raise UserError(f'{args.dir} holds no case: no NAME.json')
+    register_all_modules()
+    table = Table('case', 'logit error', 'relative gradient error', 'verdict')
+    failed = 0
+    for case in cases:
+        logit_error, gradient = check_case(case, args.device)
+        # A NaN must fail, so ask for "within", not for "beyond".
+        within = logit_error <= LOGIT_TOLERANCE and (
+            gradient is None or gradient <= GRADIENT_TOLERANCE)
+        failed += not within
+        table.add_row(case.name, f'{logit_error:.1e}',
+                      '-' if gradient is None else f'{gradient:.1e}',
+                      'equal' if within else 'DIFFERS')
+    Console().print(table)
+    print(f'{len(cases) - failed} of {len(cases)} cases within {LOGIT_TOLERANCE:g} '
+          f'(logits) and {GRADIENT_TOLERANCE:g} (gradients)')
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    with cli_errors():
+        sys.exit(main())

@@ -1,0 +1,47 @@
+"""Evaluate a checkpoint.
+
+    python tools/test.py CONFIG CHECKPOINT
+    tools/dist_test.sh CONFIG CHECKPOINT NUM_GPUS
+
+CHECKPOINT may be `none` for a model that has no trained tensors: frozen CLIP.
+"""
+import argparse
+import signal
+
+import torch.distributed
+
+import vita_mm
+from vita_mm.checkpoints import read_tensors
+from vita_mm.engine.runs import add_common_arguments, build_runner, read_config
+from vita_mm.errors import cli_errors
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('config')
+    parser.add_argument('checkpoint')
+    parser.add_argument('--dump', help='write the predictions to this .pkl file')
+    add_common_arguments(parser)
+    args = parser.parse_args()
+    config = read_config(args)
+    if args.checkpoint != 'none':
+        read_tensors(args.checkpoint)
+        config.load_from = args.checkpoint
+    if args.dump:
+        config.test_evaluator = [config.test_evaluator,
+                                 dict(type='DumpResults', out_file_path=args.dump)]
+    # Only the test loop is wanted.
+    for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler',
+                'val_cfg', 'val_dataloader', 'val_evaluator'):
+        config[key] = None
+    runner = build_runner(config)
+    with vita_mm.tracking.guard(runner):
+        runner.test()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with cli_errors():
+        main()

@@ -1,0 +1,4 @@
+from .hooks import ClassCheckHook, ExactResumeHook
+from .optim import AutocastOptimWrapper
+
+__all__ = ['AutocastOptimWrapper', 'ClassCheckHook', 'ExactResumeHook']

@@ -1,0 +1,69 @@
+"""Hooks that make a run repeatable and its classes agree."""
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+
+from vita_mm.errors import UserError
+
+
+@HOOKS.register_module()
+class ExactResumeHook(Hook):
+    """Lets a resumed run end with the same weights as one that was never stopped.
+
+    MMEngine restores model, optimizer and schedulers; the sampler and the augmentations
+    follow from seed and epoch (``SeededSampler``). What is left are draws of the model
+    itself: each epoch starts them from its own seed.
+
+    It also keeps MMEngine's Python objects out of checkpoints, so that they load as
+    tensors and plain values only; unnecessary once MMEngine (> 0.10.7) does so
+    (https://github.com/open-mmlab/mmengine/issues/1653).
+    """
+
+    def before_train_epoch(self, runner) -> None:
+        numbers = np.random.SeedSequence(
+            (runner.seed, runner.epoch, get_rank())).generate_state(1)
+        torch.manual_seed(int(numbers[0]))
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        hub = checkpoint['message_hub']
+        checkpoint['message_hub'] = dict(
+            runtime_info={key: plain(value)
+                          for key, value in hub['runtime_info'].items()},
+            resumed_keys=dict(hub['resumed_keys']),
+            log_scalars={key: dict(zip(('history', 'counts'), map(
+                torch.from_numpy, buffer.data)))
+                for key, buffer in hub['log_scalars'].items()})
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        hub = checkpoint.get('message_hub', {})
+        hub['log_scalars'] = {
+            key: HistoryBuffer(buffer['history'].cpu().numpy(),
+                               buffer['counts'].cpu().numpy())
+            for key, buffer in hub.get('log_scalars', {}).items()}
+
+
+def plain(value):
+    """NumPy scalars as Python's; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+@HOOKS.register_module()
+class ClassCheckHook(Hook):
+    """Stops a run whose model and dataset have different lists of classes."""
+
+    def before_run(self, runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        of_model = model.cls_head.classes
+        for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
+            dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+            of_data = getattr(dataset, 'metainfo', {}).get('classes')
+            if of_data is None or of_data == of_model:
+                continue
+            raise UserError(
+                f'the model has {len(of_model)} classes ({of_model[0]} …) but '
+                f'{dataset.ann_file} has {len(of_data)} ({of_data[0]} …), or they are in '
+                'another order: give cls_head and the datasets the same `classes`')

@@ -1,0 +1,102 @@
+"""From a config file and a command line to an MMEngine Runner."""
+import argparse
+import difflib
+import os
+import subprocess
+from datetime import timedelta
+
+import torch
+import torch.distributed
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+from vita_mm.errors import UserError
+
+RUNNER_KEYS = {
+    'model', 'work_dir', 'experiment_name', 'train_dataloader', 'val_dataloader',
+    'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg', 'auto_scale_lr',
+    'optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator',
+    'default_hooks', 'custom_hooks', 'data_preprocessor', 'load_from', 'resume',
+    'launcher', 'env_cfg', 'log_processor', 'log_level', 'visualizer', 'default_scope',
+    'randomness', 'custom_imports', 'model_wrapper_cfg', 'compile'}
+GLOO_TIMEOUT = timedelta(minutes=30)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--work-dir', help='where checkpoints and logs go')
+    parser.add_argument('--launcher', default='none',
+                        choices=('none', 'pytorch', 'slurm', 'mpi'))
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+                        help='overrides, such as train_cfg.max_epochs=2')
+    # torchrun passes it to scripts on some versions; LOCAL_RANK is what counts.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
+                        help=argparse.SUPPRESS)
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config with the command line's overrides.
+
+    Raises:
+        UserError: if it cannot be read, or one of its keys is misspelt.
+    """
+    try:
+        config = Config.fromfile(args.config)
+    except (OSError, SyntaxError, KeyError, ImportError, TypeError) as error:
+        raise UserError(f'cannot read the config {args.config}: {error}') from error
+    check_keys(config.keys(), args.config)
+    check_keys((key.split('.')[0] for key in args.cfg_options), '--cfg-options')
+    try:
+        config.merge_from_dict(args.cfg_options)
+    except (KeyError, TypeError, IndexError) as error:
+        raise UserError(f'--cfg-options do not fit {args.config}: {error}') from error
+    config.launcher = args.launcher
+    stem = os.path.splitext(os.path.basename(args.config))[0]
+    config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{stem}'
+    return config
+
+
+def check_keys(keys, place: str) -> None:
+    """Refuse a top-level key that is nearly one of MMEngine's.
+
+    Configs may define variables of their own, so an unknown key is no error by itself.
+    """
+    for key in keys:
+        near = difflib.get_close_matches(key, RUNNER_KEYS, n=1, cutoff=0.85)
+        if near and near[0] != key:
+            raise UserError(f'{place}: unknown key {key!r}; did you mean {near[0]!r}?')
+
+
+def build_runner(config: Config) -> Runner:
+    """A Runner on whatever this machine has: GPUs with NCCL, else CPUs with gloo.
+
+    Raises:
+        UserError: if the config names a class or an argument that does not exist.
+    """
+    if not torch.cuda.is_available() and config.launcher != 'none':
+        # MMEngine's init_dist calls torch.cuda; a group that exists is left alone.
+        join_gloo_group(config.launcher)
+        config.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    try:
+        runner = Runner.from_cfg(config)
+        for name in ('train', 'val', 'test'):
+            if getattr(runner, f'_{name}_loop') is not None:
+                getattr(runner, f'{name}_loop')  # builds it, and its dataset
+        return runner
+    except (KeyError, TypeError, AssertionError, AttributeError, ValueError) as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__
+        raise UserError(f'the config does not build: {error}') from error
+
+
+def join_gloo_group(launcher: str) -> None:
+    if launcher == 'slurm':
+        nodes = os.environ['SLURM_NODELIST']
+        hosts = subprocess.run(['scontrol', 'show', 'hostname', nodes],
+                               capture_output=True, text=True, check=True).stdout
+        os.environ.setdefault('MASTER_ADDR', hosts.split()[0])
+        os.environ.setdefault('MASTER_PORT', '29500')
+        os.environ.update(
+            RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
+            LOCAL_RANK=os.environ['SLURM_LOCALID'])
+    torch.distributed.init_process_group('gloo', timeout=GLOO_TIMEOUT)

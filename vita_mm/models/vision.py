@@ -1,0 +1,137 @@
+"""The vision side of Vita-CLIP: CLIP's frozen ViT with prompts in every layer.
+
+Wasim et al., "Vita-CLIP", CVPR 2023, section 3; Eq. numbers are the paper's.
+Letters: B clips, T frames, N tokens of a frame (CLS first), P prompts, D width.
+"""
+import torch
+from mmaction.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vita_mm.errors import UserError
+
+from .clip import Frozen, LoadedCLIP, load_clip
+from .prompts import LayerPrompts
+
+
+@MODELS.register_module()
+class VitaCLIPVisionTransformer(BaseModule):
+    """Encodes clips with CLIP's frozen vision tower and learned video prompts.
+
+    Args:
+        clip: a loaded CLIP, or the arguments of :func:`load_clip`.
+        num_frames: T, the frames of a training clip.
+        summary: add the summary token (S).
+        local: add the local prompts (L).
+        num_global: number of global prompts (G), M_v of the paper; 0 for none.
+        time_embedding: learn an embedding of the frame's position in the clip.
+            Without it and without prompts this is frozen CLIP, averaged over frames.
+        local_condition: ``'projection'`` or ``'cls'``, see :class:`LayerPrompts`.
+        freeze_summary_proj: as the released code trains, see :class:`LayerPrompts`.
+        long_clips: how prompts are given to a clip of k·T frames: ``'frame_windows'``
+            (k independent windows of T frames, as the released code acts) or
+            ``'tile'`` (local prompts tiled k times, summary over all frames).
+    """
+
+    def __init__(self, clip: LoadedCLIP | dict, num_frames: int = 8,
+                 summary: bool = True, local: bool = True, num_global: int = 8,
+                 time_embedding: bool = True, local_condition: str = 'projection',
+                 freeze_summary_proj: bool = False,
+                 long_clips: str = 'frame_windows') -> None:
+        super().__init__()
+        check_choice('local_condition', local_condition, ('projection', 'cls'))
+        check_choice('long_clips', long_clips, ('frame_windows', 'tile'))
+        for name, count, least in (('num_frames', num_frames, 1),
+                                   ('num_global', num_global, 0)):
+            if not isinstance(count, int) or count < least:
+                raise UserError(f'{name} must be an integer of at least {least}, '
+                                f'not {count!r}')
+        clip = clip if isinstance(clip, LoadedCLIP) else load_clip(**clip)
+        visual = clip.model.visual
+        self.tower = Frozen(visual)
+        self.num_frames = num_frames
+        self.long_clips = long_clips
+        self.mixes_frames = summary or local
+        width = visual.class_embedding.shape[0]
+        self.time_embedding = (
+            nn.Parameter(torch.empty(num_frames, width).normal_(std=0.02))
+            if time_embedding else None)
+        blocks = visual.transformer.resblocks
+        self.prompts = nn.ModuleList(
+            LayerPrompts(width, block.attn.num_heads, visual.patch_size[0], num_frames,
+                         summary, local, num_global, local_condition,
+                         freeze_summary_proj) for block in blocks)
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Features of whole clips (Eq. 1-4 and 7-8).
+
+        Args:
+            video: normalised frames, (B, 3, T, H, W); T a multiple of ``num_frames``
+                where prompts mix frames.
+
+        Returns:
+            Unit vectors of the joint space, (B, D').
+        """
+        visual = self.tower.module
+        num_clips, _, num_frames, height, width = video.shape
+        self.check_shape(num_frames, height, width)
+        x_BTND = self.embed(video)
+        if self.mixes_frames and self.long_clips == 'frame_windows':
+            x_BTND = x_BTND.unflatten(1, (-1, self.num_frames)).flatten(0, 1)
+        for block, prompts in zip(visual.transformer.resblocks, self.prompts):
+            x_BTND = prompted_block(block, x_BTND, prompts(x_BTND[:, :, 0]))
+        cls_BTD = x_BTND[:, :, 0].reshape(num_clips, num_frames, -1)
+        frame_features = visual.ln_post(cls_BTD) @ visual.proj
+        return F.normalize(frame_features.mean(dim=1), dim=-1)
+
+    def embed(self, video: Tensor) -> Tensor:
+        """Tokens with spatial and time embedding (Eq. 1), after ``ln_pre``."""
+        visual = self.tower.module
+        num_clips, _, num_frames, _, _ = video.shape
+        frames = video.transpose(1, 2).flatten(0, 1)
+        patches = visual.conv1(frames).flatten(2).transpose(1, 2)
+        cls = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        x = torch.cat([cls, patches], dim=1) + visual.positional_embedding
+        x_BTND = x.unflatten(0, (num_clips, num_frames))
+        if self.time_embedding is not None:
+            x_BTND = x_BTND + self.stretched_time(num_frames)[:, None]
+        return visual.ln_pre(x_BTND)
+
+    def stretched_time(self, num_frames: int) -> Tensor:
+        """The time embedding at ``num_frames`` positions, by nearest: (T, D)."""
+        return F.interpolate(self.time_embedding.T[None], size=num_frames)[0].T
+
+    def check_shape(self, num_frames: int, height: int, width: int) -> None:
+        if self.mixes_frames and num_frames % self.num_frames:
+            raise UserError(
+                f'a clip of {num_frames} frames was given to a model of '
+                f'{self.num_frames} frames: the number must be a multiple of that')
+        if (height, width) != tuple(self.tower.module.image_size):
+            raise UserError(
+                f'frames are {height}x{width} pixels but this CLIP takes '
+                '{}x{}: change the crop'.format(*self.tower.module.image_size))
+
+
+def prompted_block(block: nn.Module, x_BTND: Tensor, prompts_BTPD: Tensor | None
+                   ) -> Tensor:
+    """One frozen layer with prompts (Eq. 7 and 8).
+
+    Of the prompts only keys and values are ever used: their outputs are dropped after
+    the attention, so their queries and their FFN are not computed.
+    """
+    shape = x_BTND.shape
+    x = x_BTND.flatten(0, 1)
+    queries = block.ln_1(x)
+    keys = queries
+    if prompts_BTPD is not None:
+        keys = torch.cat([queries, block.ln_1(prompts_BTPD.flatten(0, 1))], dim=1)
+    x = x + block.ls_1(block.attn(queries, keys, keys, need_weights=False)[0])
+    x = x + block.ls_2(block.mlp(block.ln_2(x)))
+    return x.view(shape)
+
+
+def check_choice(name: str, value, choices: tuple) -> None:
+    if value not in choices:
+        raise UserError(f'{name} must be one of {", ".join(map(repr, choices))}, '
+                        f'not {value!r}')

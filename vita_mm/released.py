@@ -1,0 +1,277 @@
+"""Checkpoints of the code that the paper's authors released.
+
+They hold ``{'model': {...}}`` with keys prefixed ``module.``: CLIP's own weights under
+the released names, and what was trained. Reading one is total: every key is used, or
+checked and set aside; anything else is refused.
+"""
+from dataclasses import dataclass
+from importlib import resources
+
+import open_clip
+import torch
+from torch import Tensor
+
+from .checkpoints import read_tensors
+from .classes import read_classes
+from .errors import UserError
+from .models.clip import LoadedCLIP, fingerprint
+from .models.recognizer import pack_identity
+
+HEAD_WIDTH = 64  # of every CLIP that was released; the file does not say
+
+
+@dataclass(frozen=True)
+class ReleasedCheckpoint:
+    """A released checkpoint in our terms.
+
+    Attributes:
+        clip: the CLIP inside the file.
+        clip_config: its open_clip model configuration.
+        trained: the trained tensors, in the names of our recognizer's state dict.
+        backbone: options of ``VitaCLIPVisionTransformer`` read off the tensors.
+        cls_head: options of ``VitaCLIPTextHead`` read off the tensors.
+    """
+    clip: LoadedCLIP
+    clip_config: dict
+    trained: dict[str, Tensor]
+    backbone: dict
+    cls_head: dict
+
+    def state_dict(self) -> dict:
+        """A state dict that our recognizer loads."""
+        class_specific = self.cls_head['context'] == 'csc'
+        return dict(self.trained, _extra_state=pack_identity(
+            self.clip.identity, self.cls_head['classes'] if class_specific else None))
+
+
+@dataclass(frozen=True)
+class Match:
+    """One tensor of ours and the released ones, three where q, k and v are packed."""
+    ours: str
+    released: tuple[str, ...]
+
+
+def one(ours: str, released: str) -> Match:
+    return Match(ours, (released, ))
+
+
+def linear(ours: str, released: str) -> list[Match]:
+    return [one(f'{ours}.{kind}', f'{released}.{kind}') for kind in ('weight', 'bias')]
+
+
+def attention(ours: str, released: str) -> list[Match]:
+    packed = [Match(f'{ours}.in_proj_{kind}',
+                    tuple(f'{released}.{name}_proj.{kind}' for name in 'qkv'))
+              for kind in ('weight', 'bias')]
+    return packed + linear(f'{ours}.out_proj', f'{released}.out_proj')
+
+
+def trained_matches(num_layers: int) -> list[Match]:
+    """What is trained."""
+    matches = [one('backbone.time_embedding', 'visual.time_embed'),
+               one('cls_head.context.vectors', 'prompt_learner.ctx'),
+               one('cls_head.logit_scale', 'logit_scale')]
+    for layer in range(num_layers):
+        ours, released = f'backbone.prompts.{layer}', f'visual.blocks.{layer}'
+        matches += [one(f'{ours}.shared.vectors', f'{released}.global_prompts'),
+                    one(f'{ours}.local.vectors', f'{released}.local_prompts'),
+                    *linear(f'{ours}.projection', f'{released}.cls_proj'),
+                    *linear(f'{ours}.summary.norm', f'{released}.summary_ln'),
+                    *attention(f'{ours}.summary.attention',
+                               f'{released}.summary_attn_layer')]
+    return matches
+
+
+def vision_matches(num_layers: int) -> list[Match]:
+    """CLIP's vision tower, in open_clip's names."""
+    matches = [one('visual.class_embedding', 'visual.cls_token'),
+               one('visual.positional_embedding', 'visual.pos_embed'),
+               one('visual.conv1.weight', 'visual.patch_embed.proj.weight'),
+               one('visual.proj', 'visual.proj'),
+               *linear('visual.ln_pre', 'visual.ln_pre'),
+               *linear('visual.ln_post', 'visual.ln_post')]
+    for layer in range(num_layers):
+        ours = f'visual.transformer.resblocks.{layer}'
+        released = f'visual.blocks.{layer}'
+        matches += [*attention(f'{ours}.attn', f'{released}.attn'),
+                    *linear(f'{ours}.mlp.c_fc', f'{released}.mlp.fc1'),
+                    *linear(f'{ours}.mlp.c_proj', f'{released}.mlp.fc2'),
+                    *linear(f'{ours}.ln_1', f'{released}.norm1'),
+                    *linear(f'{ours}.ln_2', f'{released}.norm2')]
+    return matches
+
+
+def from_released(released: dict[str, Tensor], matches: list[Match]
+                  ) -> dict[str, Tensor]:
+    """Our tensors; those that the checkpoint lacks are left out. Empties ``released``
+    of what it used."""
+    return {match.ours: torch.cat([released.pop(key) for key in match.released])
+            if len(match.released) > 1 else released.pop(match.released[0])
+            for match in matches if match.released[0] in released}
+
+
+def to_released(ours: dict[str, Tensor], matches: list[Match]) -> dict[str, Tensor]:
+    """The inverse of :func:`from_released`, for the tensors that are there."""
+    return {key: part for match in matches if match.ours in ours
+            for key, part in zip(match.released,
+                                 ours[match.ours].chunk(len(match.released))
+                                 if len(match.released) > 1 else [ours[match.ours]])}
+
+
+def split_layers(released: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give each layer its own global prompts, (M, D), and local prompts without the
+    leading 1, (T, D)."""
+    flat = dict(released)
+    for layer, prompts in enumerate(flat.pop('visual.global_prompts', ())):
+        flat[f'visual.blocks.{layer}.global_prompts'] = prompts
+    return {key: value.squeeze(0) if key.endswith('local_prompts') else value
+            for key, value in flat.items()}
+
+
+def read_released(path: str, classes: str | list[str] | None = None,
+                  vision_heads: int | None = None, text_heads: int | None = None,
+                  context_position: str = 'end') -> ReleasedCheckpoint:
+    """Read a checkpoint of the released code.
+
+    Args:
+        path: the file.
+        classes: the class names it was trained with; by default the list of this
+            package that fits its tokens, else its decoded tokens.
+        vision_heads, text_heads: attention heads, where not width / 64.
+        context_position: where its contexts stand; the file does not say.
+
+    Raises:
+        UserError: if it is not wholly understood.
+    """
+    checkpoint = read_tensors(path)
+    tensors = checkpoint.get('model')
+    if not isinstance(tensors, dict) or not all(
+            isinstance(value, Tensor) for value in tensors.values()):
+        raise UserError(f"{path} is not in the released format: no tensors in 'model'")
+    tensors = split_layers({key.removeprefix('module.'): value
+                            for key, value in tensors.items()})
+    for needed in ('visual.proj', 'visual.patch_embed.proj.weight', 'visual.time_embed',
+                   'textual.token_embedding.weight', 'logit_scale'):
+        if needed not in tensors:
+            raise UserError(f'{path} is not in the released format: {needed} is missing')
+
+    config = clip_config(tensors, vision_heads, text_heads)
+    num_layers = config['vision_cfg']['layers']
+    num_frames = len(tensors['visual.time_embed'])
+    prompts = take_prompt_tokens(tensors)
+    patch_bias = tensors.pop('visual.patch_embed.proj.bias', None)
+    logit_scale = tensors['logit_scale']
+    clip_state = from_released(tensors, vision_matches(num_layers))
+    clip_state.update({key.removeprefix('textual.'): tensors.pop(key)
+                       for key in list(tensors) if key.startswith('textual.')})
+    clip_state['logit_scale'] = logit_scale
+    if patch_bias is not None:
+        # CLIP's patch embedding has no bias: added to every patch, it is a part of
+        # their position embedding.
+        position = clip_state['visual.positional_embedding'].clone()
+        position[1:] += patch_bias
+        clip_state['visual.positional_embedding'] = position
+    trained = from_released(tensors, trained_matches(num_layers))
+    if tensors:
+        raise UserError(f'{path} has keys that are not understood: '
+                        + ', '.join(sorted(tensors)))
+
+    clip = build_clip(config, clip_state, path)
+    context = trained.get('cls_head.context.vectors')
+    layer = 'backbone.prompts.0'
+    return ReleasedCheckpoint(
+        clip=clip, clip_config=config, trained=trained,
+        backbone=dict(
+            num_frames=num_frames,
+            summary=f'{layer}.summary.norm.weight' in trained,
+            local=f'{layer}.local.vectors' in trained,
+            num_global=len(trained.get(f'{layer}.shared.vectors', ()))),
+        cls_head=dict(context='none') if context is None else dict(
+            context='csc' if context.dim() == 3 else 'uc',
+            num_context=context.shape[-2], context_position=context_position,
+            classes=name_classes(path, clip, prompts, context.shape[-2], classes)))
+
+
+def clip_config(tensors: dict[str, Tensor], vision_heads: int | None,
+                text_heads: int | None) -> dict:
+    """The open_clip model configuration of the CLIP inside, read off its shapes."""
+    def layers(prefix: str) -> int:
+        return 1 + max(int(key.removeprefix(prefix).split('.')[0])
+                       for key in tensors if key.startswith(prefix))
+
+    width, embed_dim = tensors['visual.proj'].shape
+    patch_size = tensors['visual.patch_embed.proj.weight'].shape[-1]
+    grid = round((len(tensors['visual.pos_embed']) - 1)**0.5)
+    vocab_size, text_width = tensors['textual.token_embedding.weight'].shape
+    return dict(
+        embed_dim=embed_dim, quick_gelu=True,
+        vision_cfg=dict(
+            image_size=grid * patch_size, patch_size=patch_size, width=width,
+            layers=layers('visual.blocks.'),
+            head_width=width // vision_heads if vision_heads else HEAD_WIDTH,
+            mlp_ratio=len(tensors['visual.blocks.0.mlp.fc1.weight']) / width),
+        text_cfg=dict(
+            context_length=len(tensors['textual.positional_embedding']),
+            vocab_size=vocab_size, width=text_width,
+            heads=text_heads or text_width // HEAD_WIDTH,
+            layers=layers('textual.transformer.resblocks.')))
+
+
+def build_clip(config: dict, state: dict[str, Tensor], path: str) -> LoadedCLIP:
+    model = open_clip.CLIP(**config).to(state['visual.proj'].dtype)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f'the CLIP inside {path} is not whole: '
+                        + ' '.join(str(error).split())) from error
+    model.requires_grad_(False).eval()
+    identity = dict(arch='custom', pretrained=str(path), sha256=fingerprint(model))
+    return LoadedCLIP(model, open_clip.SimpleTokenizer(
+        context_length=model.context_length), identity)
+
+
+def take_prompt_tokens(tensors: dict[str, Tensor]) -> Tensor | None:
+    """Embeddings of SOT and of what follows the context, (C, L - M, W)."""
+    parts = [tensors.pop(f'prompt_learner.token_{part}', None)
+             for part in ('prefix', 'suffix')]
+    if 'prompt_learner.ctx' not in tensors:
+        return None
+    if any(part is None for part in parts):
+        raise UserError('prompt_learner.token_prefix or token_suffix is missing')
+    return torch.cat(parts, dim=1)
+
+
+def name_classes(path: str, clip: LoadedCLIP, embedded: Tensor, num_context: int,
+                 classes: str | list[str] | None) -> list[str]:
+    """The class names whose tokens, embedded, are in the file.
+
+    The file holds embeddings; each is a row of CLIP's table, so they are looked up.
+    """
+    rows = {row.numpy().tobytes(): token
+            for token, row in enumerate(clip.model.token_embedding.weight)}
+    found = []
+    for prompt in embedded:
+        tokens = [rows.get(row.numpy().tobytes()) for row in prompt]
+        if tokens[0] != clip.tokenizer.sot_token_id or (
+                clip.tokenizer.eot_token_id not in tokens):
+            raise UserError(f'the class tokens in {path} are not those of its CLIP')
+        found.append(tokens[1:tokens.index(clip.tokenizer.eot_token_id)])
+
+    def fits(names: list[str]) -> bool:
+        return found == [clip.tokenizer.encode(name + '.') for name in names]
+
+    if classes is not None:
+        names = read_classes(classes)
+        if not fits(names):
+            raise UserError(f'{path} was trained with other class names than {classes!r}')
+        return names
+    for file in sorted((resources.files('vita_mm') / 'labels').iterdir()):
+        names = read_classes(file.name.removesuffix('.csv'))
+        if fits(names):
+            return names
+    names = [clip.tokenizer.decode(tokens).strip().removesuffix('.').strip()
+             for tokens in found]
+    if not fits(names):
+        raise UserError(f'the class names of {path} cannot be told from its tokens: '
+                        'give them as a list')
+    return names
