@@ -1,12 +1,16 @@
 """A CLIP small enough for every test, and recognizers built on it."""
+import dataclasses
+import hashlib
 from pathlib import Path
 
 import pytest
 import torch
-import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
+import vita_mm  # noqa: F401  first, for it repairs imports of the libraries below
 import open_clip
 from mmaction.registry import MODELS
 from mmengine.registry import init_default_scope
+
+import reference
 
 torch.set_num_threads(1)
 init_default_scope('mmaction')
@@ -36,60 +40,127 @@ def tiny_clip_config(vision=None, text=None, **top):
         **top)
 
 
-def scatter(named_tensors, seed):
-    """Fill tensors with random values, so that no zero bias hides a mistake."""
+def scatter(model, seed):
+    """Fill all parameters with random values: a bias left at zero hides mistakes."""
     generator = torch.Generator().manual_seed(seed)
-    for name, tensor in sorted(named_tensors, key=lambda pair: pair[0]):
+    for name, tensor in sorted(model.named_parameters()):
         noise = torch.randn(tensor.shape, generator=generator)
-        norm = name.split('.')[-2].startswith(('ln_', 'norm')) if '.' in name else False
-        if norm and name.endswith('weight'):
-            tensor.data.copy_(1 + 0.2 * noise)
-        elif name.endswith('logit_scale'):
-            tensor.data.fill_(2.0)
-        else:
-            # Matrices keep the size of what they multiply.
-            fan_in = tensor[0].numel() if tensor.dim() > 1 else 10
-            tensor.data.copy_(noise / max(fan_in, 1) ** 0.5)
+        if name.endswith('logit_scale'):
+            noise = torch.tensor(2.0)
+        elif 'ln_' in name or 'norm' in name:
+            noise = 0.2 * noise + name.endswith('weight')
+        elif noise.dim() > 1:
+            noise = noise / noise[0].numel() ** 0.5
+        tensor.data.copy_(noise)
 
 
 @pytest.fixture(scope='session')
 def tiny_weights(tmp_path_factory):
-    """Function that writes random weights of a configuration and gives the file."""
-    written = {}
+    """Function: the file of random weights of a configuration, in float32."""
+    folder = tmp_path_factory.mktemp('clip')
 
     def write(config=None, seed=0):
         config = config or tiny_clip_config()
-        key = f'{config} {seed}'
-        if key not in written:
+        digest = hashlib.md5(f'{config} {seed}'.encode()).hexdigest()
+        path = folder / f'{digest}.pt'
+        if not path.exists():
             model = open_clip.CLIP(**config)
-            scatter(model.named_parameters(), seed)
-            folder = tmp_path_factory.mktemp('clip')
-            written[key] = str(Path(folder) / 'weights.pt')
-            torch.save(model.state_dict(), written[key])
-        return written[key]
+            scatter(model, seed)
+            torch.save(model.state_dict(), path)
+        return str(path)
 
     return write
 
 
 @pytest.fixture
 def build_model(tiny_weights):
-    """Function that builds a recognizer on a tiny CLIP, all its tensors random.
+    """Function: a recognizer on a tiny CLIP, all its tensors random.
 
-    ``backbone`` and ``head`` change the defaults ``BACKBONE`` and ``HEAD``, ``arch``
-    is the CLIP's configuration, ``clip`` and ``recognizer`` go to the recognizer.
+    ``backbone`` and ``head`` go before the defaults ``BACKBONE`` and ``HEAD``, ``arch``
+    is the CLIP's configuration, ``clip`` more arguments of ``load_clip``; all others
+    go to the recognizer. ``scattered=False`` leaves the initialisation as it is.
     """
 
     def build(backbone=None, head=None, arch=None, clip=None, dtype=torch.float64,
-              **recognizer):
+              scattered=True, **recognizer):
         arch = arch or tiny_clip_config()
-        clip = dict(dict(arch=arch, pretrained=tiny_weights(arch)), **(clip or {}))
         model = MODELS.build(dict(
-            type='VitaCLIP', clip=clip,
-            backbone=dict(type='VitaCLIPVisionTransformer', **BACKBONE, **{}) | (
-                backbone or {}),
+            type='VitaCLIP',
+            clip=dict(arch=arch, pretrained=tiny_weights(arch)) | (clip or {}),
+            backbone=dict(type='VitaCLIPVisionTransformer') | BACKBONE | (backbone or {}),
             cls_head=dict(type='VitaCLIPTextHead') | HEAD | (head or {}),
             **recognizer))
-        scatter(model.named_parameters(), seed=1)
+        if scattered:
+            scatter(model, seed=1)
         return model.to(dtype)
 
     return build
+
+
+def random_video(num_frames=4, views=1, clips=2):
+    """Normalised frames, clips x views x 3 x T x 16 x 16, in float64."""
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(clips, views, 3, num_frames, 16, 16, generator=generator).double()
+
+
+def model_logits(model, video):
+    """Class scores of a clip's only view."""
+    return model(video, mode='tensor', stage='head')
+
+
+@pytest.fixture
+def check_reference(build_model, tiny_weights):
+    """Function: compare logits and gradients of a model with the plain reference.
+
+    Returns the model. Gradients are relative to their norm, with a floor: those of
+    key biases are zero but for rounding.
+    """
+
+    def check(backbone=None, head=None, arch=None, num_frames=4):
+        arch = arch or tiny_clip_config()
+        model = build_model(backbone, head, arch)
+        clip = {key: value.double() for key, value in
+                torch.load(tiny_weights(arch), weights_only=True).items()}
+        trained = {key: value.detach().clone().requires_grad_()
+                   for key, value in model.named_parameters()}
+        video = random_video(num_frames)
+        expected = reference.logits(
+            clip, trained, video[:, 0], reference_options(arch, backbone, head))
+        given = model_logits(model, video)
+        assert given.dtype == torch.float64
+        assert torch.allclose(given, expected, rtol=0, atol=1e-9)
+
+        weights = torch.randn(given.shape, generator=torch.Generator().manual_seed(3))
+        (given * weights).sum().backward()
+        (expected * weights).sum().backward()
+        for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                assert parameter.grad is None, name
+                continue
+            wanted = trained[name].grad
+            error = (parameter.grad - wanted).norm()
+            assert error <= 1e-9 * wanted.norm() + 1e-12, name
+        return model
+
+    return check
+
+
+def reference_options(arch, backbone=None, head=None):
+    """The reference's options for a model of :func:`build_model`."""
+    vision = arch['vision_cfg']
+    known = {field.name for field in dataclasses.fields(reference.Options)}
+    given = BACKBONE | HEAD | (backbone or {}) | (head or {})
+    return reference.Options(
+        vision_heads=vision['width'] // vision['head_width'],
+        text_heads=arch['text_cfg']['heads'], quick_gelu=arch.get('quick_gelu', False),
+        **{key: value for key, value in given.items() if key in known})
+
+
+class Payload:
+    """Touches a file when it is unpickled: what loading must never do."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.path), )

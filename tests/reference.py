@@ -260,7 +260,7 @@ def learned_prompt(clip, context, name, position):
 
 
 def embed(clip, ids):
-    return torch.stack([clip['token_embedding.weight'][i] for i in ids])
+    return clip['token_embedding.weight'][torch.tensor(ids, dtype=torch.long)]
 
 
 def padded(clip, pieces):

@@ -30,6 +30,7 @@ def build_model(case: Path, settings: dict) -> VitaCLIP:
         str(case.with_suffix('.pth')), classes=settings['classes'],
         vision_heads=settings['dim']['num_heads'],
         text_heads=settings['dim']['text_transformer_heads'],
+        image_size=tuple(settings['dim']['input_size']),
         context_position=settings['context_position'])
     expected = dict(
         num_frames=settings['num_frames'], summary=settings['summary'],

@@ -9,23 +9,23 @@ run_python() {
   else echo "${PYTHON:-python3}"; fi
 }
 
-# ensure_environment EXTRA: makes .venv if there is none and installs the project with
+# ensure_environment [EXTRA]: makes .venv if there is none and installs the project with
 # its pinned set; does nothing where that has been done.
 ensure_environment() {
   local venv=$root/.venv python=$root/.venv/bin/python stamp wanted
   if [ ! -x "$python" ]; then
     "${PYTHON:-python3.11}" -m venv "$venv"
   fi
-  stamp=$venv/.installed-$1
+  stamp=$venv/.installed${1:+-$1}
   wanted=$(cat "$root/setup.cfg" "$root/tools/constraints.txt" "$root/tools/common.sh" | cksum)
   if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
-    local extras=$1
+    local extras=${1:-}
     # A full mmcv from OpenMMLab is accepted; only where there is none, mmcv-lite.
     "$python" -c 'import importlib.metadata as m; m.version("mmcv")' 2>/dev/null ||
-      extras=$extras,lite
+      extras=lite${1:+,$1}
     echo "installing into $venv (a few minutes the first time)"
     "$python" -m pip install --quiet --disable-pip-version-check \
-      -c "$root/tools/constraints.txt" -e "$root[$extras]"
+      -c "$root/tools/constraints.txt" -e "$root${extras:+[$extras]}"
     # OpenCV's wheels need libGL and glib, which bare machines lack; the headless build
     # of the same version does not, but satisfies no requirement: it goes on top.
     "$python" -c 'import cv2' 2>/dev/null || "$python" -m pip install --quiet \

@@ -103,19 +103,28 @@ def vision_matches(num_layers: int) -> list[Match]:
 
 def from_released(released: dict[str, Tensor], matches: list[Match]
                   ) -> dict[str, Tensor]:
-    """Our tensors; those that the checkpoint lacks are left out. Empties ``released``
-    of what it used."""
-    return {match.ours: torch.cat([released.pop(key) for key in match.released])
-            if len(match.released) > 1 else released.pop(match.released[0])
-            for match in matches if match.released[0] in released}
+    """Our tensors; those that the checkpoint lacks are left out. Takes what it uses out
+    of ``released``."""
+    ours = {}
+    for match in matches:
+        parts = [released.pop(key) for key in match.released if key in released]
+        if 0 < len(parts) < len(match.released):
+            raise UserError('the checkpoint has some but not all of '
+                            + ', '.join(match.released))
+        if parts:
+            ours[match.ours] = torch.cat(parts) if len(parts) > 1 else parts[0]
+    return ours
 
 
 def to_released(ours: dict[str, Tensor], matches: list[Match]) -> dict[str, Tensor]:
     """The inverse of :func:`from_released`, for the tensors that are there."""
-    return {key: part for match in matches if match.ours in ours
-            for key, part in zip(match.released,
-                                 ours[match.ours].chunk(len(match.released))
-                                 if len(match.released) > 1 else [ours[match.ours]])}
+    released = {}
+    for match in matches:
+        if match.ours in ours:
+            whole = ours[match.ours]
+            packed = len(match.released) > 1
+            released.update(zip(match.released, whole.chunk(3) if packed else [whole]))
+    return released
 
 
 def split_layers(released: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -130,6 +139,7 @@ def split_layers(released: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def read_released(path: str, classes: str | list[str] | None = None,
                   vision_heads: int | None = None, text_heads: int | None = None,
+                  image_size: tuple[int, int] | None = None,
                   context_position: str = 'end') -> ReleasedCheckpoint:
     """Read a checkpoint of the released code.
 
@@ -138,6 +148,7 @@ def read_released(path: str, classes: str | list[str] | None = None,
         classes: the class names it was trained with; by default the list of this
             package that fits its tokens, else its decoded tokens.
         vision_heads, text_heads: attention heads, where not width / 64.
+        image_size: height and width of frames in pixels, where not square.
         context_position: where its contexts stand; the file does not say.
 
     Raises:
@@ -155,7 +166,7 @@ def read_released(path: str, classes: str | list[str] | None = None,
         if needed not in tensors:
             raise UserError(f'{path} is not in the released format: {needed} is missing')
 
-    config = clip_config(tensors, vision_heads, text_heads)
+    config = clip_config(tensors, vision_heads, text_heads, image_size)
     num_layers = config['vision_cfg']['layers']
     num_frames = len(tensors['visual.time_embed'])
     prompts = take_prompt_tokens(tensors)
@@ -193,7 +204,7 @@ def read_released(path: str, classes: str | list[str] | None = None,
 
 
 def clip_config(tensors: dict[str, Tensor], vision_heads: int | None,
-                text_heads: int | None) -> dict:
+                text_heads: int | None, image_size: tuple[int, int] | None) -> dict:
     """The open_clip model configuration of the CLIP inside, read off its shapes."""
     def layers(prefix: str) -> int:
         return 1 + max(int(key.removeprefix(prefix).split('.')[0])
@@ -206,7 +217,7 @@ def clip_config(tensors: dict[str, Tensor], vision_heads: int | None,
     return dict(
         embed_dim=embed_dim, quick_gelu=True,
         vision_cfg=dict(
-            image_size=grid * patch_size, patch_size=patch_size, width=width,
+            image_size=image_size or grid * patch_size, patch_size=patch_size, width=width,
             layers=layers('visual.blocks.'),
             head_width=width // vision_heads if vision_heads else HEAD_WIDTH,
             mlp_ratio=len(tensors['visual.blocks.0.mlp.fc1.weight']) / width),

@@ -1,0 +1,125 @@
+"""Every mistake of a user ends in one clear sentence and a non-zero exit."""
+import pytest
+import torch
+
+from vita_mm.data import ClipDataset
+from vita_mm.errors import UserError
+from world import CLASSES, run, write_video, write_world
+
+READ = [dict(type='DecordInit'),
+        dict(type='SampleFrames', clip_len=8, frame_interval=4, test_mode=True),
+        dict(type='DecordDecode')]
+
+
+def dataset(folder, lines, **options):
+    (folder / 'list.txt').write_text(lines)
+    return ClipDataset(str(folder / 'list.txt'), READ, classes=CLASSES,
+                       data_prefix=dict(video=str(folder)), **options)
+
+
+def missing(path):
+    pass
+
+
+def truncated(path):
+    write_video(path)
+    path.write_bytes(path.read_bytes()[:1500])
+
+
+def text_file(path):
+    path.write_text('not a video\n' * 50)
+
+
+def empty(path):
+    path.touch()
+
+
+@pytest.mark.parametrize('make, fault', [
+    (missing, 'does not exist'), (truncated, 'cannot be decoded'),
+    (text_file, 'cannot be decoded'), (empty, 'is an empty file')])
+def test_a_video_that_cannot_be_read_is_named(tmp_path, make, fault):
+    make(tmp_path / 'clip.mp4')
+    with pytest.raises(UserError, match=f'clip.mp4 {fault}'):
+        dataset(tmp_path, 'clip.mp4 1\n')[0]
+
+
+@pytest.mark.parametrize('line', ['clip.mp4', 'clip.mp4 one', 'clip.mp4 -1',
+                                  'clip.mp4 3'])
+def test_a_bad_annotation_is_named_with_its_line(tmp_path, line):
+    with pytest.raises(UserError, match='list.txt, line 2'):
+        dataset(tmp_path, f'good.mp4 0\n{line}\n')
+
+
+def test_an_annotation_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match='nowhere.txt'):
+        ClipDataset(str(tmp_path / 'nowhere.txt'), READ, classes=CLASSES)
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    return write_world(tmp_path_factory.mktemp('world'), num_train=8, num_val=3)
+
+
+class Payload:
+    """What a hostile checkpoint would hold: unpickling it creates a file."""
+
+    def __init__(self, target):
+        self.target = str(target)
+
+    def __reduce__(self):
+        return open, (self.target, 'w')
+
+
+def broken_video_in_training(config, folder):
+    lines = (config.parent / 'train.txt').read_text().splitlines()
+    (folder / 'list.txt').write_text('\n'.join(['gone.mp4 0'] + lines[1:]))
+    return (['tools/train.py', config, '--cfg-options',
+             f'train_dataloader.dataset.ann_file={folder}/list.txt'], 'gone.mp4')
+
+
+def class_list_of_wrong_length(config, folder):
+    (folder / 'two.txt').write_text('red bar\ngreen bar\n')
+    return (['tools/train.py', config, '--cfg-options',
+             f'model.cls_head.classes={folder}/two.txt'], 'the model has 2 classes')
+
+
+def misspelt_option_of_ours(config, folder):
+    return (['tools/train.py', config, '--cfg-options', 'model.backbone.num_globals=4'],
+            'num_globals')
+
+
+def misspelt_top_level_key(config, folder):
+    (folder / 'misspelt.py').write_text(
+        f"_base_ = ['{config}']\noptim_wraper = dict(type='OptimWrapper')\n")
+    return ['tools/train.py', folder / 'misspelt.py'], "did you mean 'optim_wrapper'"
+
+
+def config_that_is_not_there(config, folder):
+    return ['tools/train.py', folder / 'nowhere.py'], 'nowhere.py'
+
+
+def pickle_with_code(config, folder):
+    torch.save(dict(state_dict={}, code=Payload(folder / 'executed')),
+               folder / 'hostile.pth')
+    return ['tools/test.py', config, folder / 'hostile.pth'], 'hostile.pth is not loaded'
+
+
+def checkpoint_without_a_key(config, folder):
+    torch.save(dict(state_dict={'backbone.time_embedding': torch.zeros(8, 48)}),
+               folder / 'partial.pth')
+    return (['tools/test.py', config, folder / 'partial.pth'],
+            'cls_head.logit_scale is missing')
+
+
+@pytest.mark.parametrize('make', [
+    broken_video_in_training, class_list_of_wrong_length, misspelt_option_of_ours,
+    misspelt_top_level_key, config_that_is_not_there, pickle_with_code,
+    checkpoint_without_a_key])
+def test_a_tool_stops_with_one_sentence(config, tmp_path, make):
+    command, sentence = make(config, tmp_path)
+    done = run(*command, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout
+    *_, last = done.stdout.strip().splitlines()
+    assert last.startswith('error: ') and sentence in last
+    assert 'Traceback' not in done.stdout
+    assert not (tmp_path / 'executed').exists()

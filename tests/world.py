@@ -1,0 +1,138 @@
+"""A world on disk: real H.264 files, annotations, and a config that trains on them."""
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import open_clip
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+CLASSES = ['red bar', 'green bar', 'blue bar']
+
+ARCH = dict(
+    embed_dim=24,
+    vision_cfg=dict(image_size=32, patch_size=8, width=48, layers=3, head_width=12),
+    text_cfg=dict(width=16, heads=2, layers=2))
+
+CONFIG = """
+_base_ = ['{root}/configs/vita_k400.py']
+arch = {arch}
+model = dict(
+    clip=dict(_delete_=True, arch=arch, pretrained='{world}/clip.pt'),
+    cls_head=dict(classes='{world}/classes.txt'))
+train_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='SampleFrames', clip_len=8, frame_interval=4),
+    dict(type='DecordDecode'),
+    dict(type='ClipRandAugment', policy='rand-m7-n4-mstd0.5-inc1'),
+    dict(type='RandomResizedCrop', area_range=(0.3, 1.0)),
+    dict(type='Resize', scale=(32, 32), keep_ratio=False),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs')]
+val_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='SampleFrames', clip_len=8, frame_interval=4, test_mode=True),
+    dict(type='DecordDecode'),
+    dict(type='Resize', scale=(-1, 32)),
+    dict(type='CenterCrop', crop_size=32),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs')]
+shared = dict(classes='{world}/classes.txt', data_prefix=dict(video='{world}'))
+train_dataloader = dict(
+    batch_size=8, num_workers=1,
+    dataset=dict(ann_file='{world}/train.txt', pipeline=train_pipeline, **shared))
+val_dataloader = dict(
+    batch_size=8, num_workers=1,
+    dataset=dict(ann_file='{world}/val.txt', pipeline=val_pipeline, **shared))
+test_dataloader = val_dataloader
+train_cfg = dict(max_epochs=3)
+param_scheduler = [
+    dict(type='CosineAnnealingLR', T_max=3, eta_min=0, convert_to_iter_based=True)]
+default_hooks = dict(logger=dict(interval=1))
+log_processor = dict(window_size=1)
+"""
+
+
+def write_video(path: Path, num_frames: int = 40, size: int = 64, colour: int = 0,
+                fps: int = 15) -> None:
+    """A bar of one colour that moves over a grey ground."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('libx264', rate=fps)
+        stream.width = stream.height = size
+        stream.pix_fmt = 'yuv420p'
+        for t in range(num_frames):
+            frame = np.full((size, size, 3), 90, np.uint8)
+            frame[:, t % (size - 8):t % (size - 8) + 8] = 0
+            frame[:, t % (size - 8):t % (size - 8) + 8, colour] = 255
+            for packet in stream.encode(av.VideoFrame.from_ndarray(frame)):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+
+
+def write_world(world: Path, num_train: int = 24, num_val: int = 9) -> Path:
+    """Videos, annotations, class list, a CLIP; returns the config file."""
+    for name, count in (('train', num_train), ('val', num_val)):
+        lines = []
+        for index in range(count):
+            write_video(world / name / f'{index}.mp4', 30 + index, colour=index % 3)
+            lines.append(f'{name}/{index}.mp4 {index % 3}\n')
+        (world / f'{name}.txt').write_text(''.join(lines))
+    (world / 'classes.txt').write_text('\n'.join(CLASSES) + '\n')
+    torch.manual_seed(0)
+    torch.save(open_clip.CLIP(**ARCH).state_dict(), world / 'clip.pt')
+    config = world / 'tiny.py'
+    config.write_text(CONFIG.format(root=ROOT, world=world, arch=ARCH))
+    return config
+
+
+def start(*command, cwd: Path, **env) -> subprocess.Popen:
+    """Start a tool of the project the way a user does, in a process group of its own."""
+    first, *rest = map(str, command)
+    run = [sys.executable, str(ROOT / first)] if first.endswith('.py') else \
+        [str(ROOT / first)]
+    return subprocess.Popen(
+        run + rest, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+        env=dict(os.environ, PYTHONPATH=str(ROOT), VIRTUAL_ENV=sys.prefix,
+                 PYTHONUNBUFFERED='1', OMP_NUM_THREADS='1', **env))
+
+
+def run(*command, cwd: Path, **env) -> subprocess.CompletedProcess:
+    """Run a tool to its end; stdout holds both streams."""
+    process = start(*command, cwd=cwd, **env)
+    try:
+        output, _ = process.communicate(timeout=240)
+    finally:
+        kill(process)
+    return subprocess.CompletedProcess(command, process.returncode, output)
+
+
+def kill(process: subprocess.Popen) -> None:
+    """SIGKILL to the whole group: nothing gets to tidy up."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def kill_when(process: subprocess.Popen, seen: str) -> str:
+    """Kill the group once ``seen`` stands in its output; returns the output till then."""
+    output = ''
+    deadline = time.monotonic() + 200
+    for line in process.stdout:
+        output += line
+        if seen in line:
+            break
+        assert time.monotonic() < deadline, output
+    else:
+        raise AssertionError(f'{seen!r} never came:\n{output}')
+    kill(process)
+    return output
