@@ -87,7 +87,8 @@ def build_model(tiny_weights):
         model = MODELS.build(dict(
             type='VitaCLIP',
             clip=dict(arch=arch, pretrained=tiny_weights(arch)) | (clip or {}),
-            backbone=dict(type='VitaCLIPVisionTransformer') | BACKBONE | (backbone or {}),
+            backbone=dict(type='VitaCLIPVisionTransformer') | BACKBONE | (
+                backbone or {}),
             cls_head=dict(type='VitaCLIPTextHead') | HEAD | (head or {}),
             **recognizer))
         if scattered:
@@ -100,7 +101,8 @@ def build_model(tiny_weights):
 def random_video(num_frames=4, views=1, clips=2):
     """Normalised frames, clips x views x 3 x T x 16 x 16, in float64."""
     generator = torch.Generator().manual_seed(2)
-    return torch.randn(clips, views, 3, num_frames, 16, 16, generator=generator).double()
+    shape = (clips, views, 3, num_frames, 16, 16)
+    return torch.randn(shape, generator=generator).double()
 
 
 def model_logits(model, video):

@@ -1,6 +1,7 @@
 """Every mistake of a user ends in one clear sentence and a non-zero exit."""
 import pytest
 import torch
+from conftest import Payload
 
 from vita_mm.data import ClipDataset
 from vita_mm.errors import UserError
@@ -60,16 +61,6 @@ def config(tmp_path_factory):
     return write_world(tmp_path_factory.mktemp('world'), num_train=8, num_val=3)
 
 
-class Payload:
-    """What a hostile checkpoint would hold: unpickling it creates a file."""
-
-    def __init__(self, target):
-        self.target = str(target)
-
-    def __reduce__(self):
-        return open, (self.target, 'w')
-
-
 def broken_video_in_training(config, folder):
     lines = (config.parent / 'train.txt').read_text().splitlines()
     (folder / 'list.txt').write_text('\n'.join(['gone.mp4 0'] + lines[1:]))
@@ -108,7 +99,7 @@ def checkpoint_without_a_key(config, folder):
     torch.save(dict(state_dict={'backbone.time_embedding': torch.zeros(8, 48)}),
                folder / 'partial.pth')
     return (['tools/test.py', config, folder / 'partial.pth'],
-            'cls_head.logit_scale is missing')
+            'prompts.0.local.vectors is missing')
 
 
 @pytest.mark.parametrize('make', [

@@ -2,6 +2,7 @@
 import copy
 import itertools
 
+import open_clip
 import pytest
 import torch
 from conftest import (Payload, model_logits, random_video, scatter,
@@ -9,7 +10,6 @@ from conftest import (Payload, model_logits, random_video, scatter,
 from mmaction.structures import ActionDataSample
 from mmengine.optim import OptimWrapper
 from mmengine.runner import load_checkpoint
-import open_clip
 
 from vita_mm.errors import UserError
 
@@ -111,10 +111,10 @@ def test_initialisation(build_model):
         assert 0.97 * bound < vectors.max() <= bound
         assert vectors.mean() == pytest.approx(bound / 2, rel=0.1)
     bound = (6 / (32 + 32)) ** 0.5
-    matrices = [tensors['backbone.prompts.1.projection.weight'],
-                tensors['backbone.prompts.1.summary.attention.out_proj.weight'],
-                *tensors['backbone.prompts.1.summary.attention.in_proj_weight'].chunk(3)]
-    for matrix in matrices:
+    attention = 'backbone.prompts.1.summary.attention'
+    for matrix in (tensors['backbone.prompts.1.projection.weight'],
+                   tensors[f'{attention}.out_proj.weight'],
+                   *tensors[f'{attention}.in_proj_weight'].chunk(3)):
         assert 0.95 * bound < matrix.abs().max() <= bound
     for name, tensor in tensors.items():
         if 'bias' in name:
@@ -299,16 +299,21 @@ def drop_identity(state):
     del state['_extra_state']
 
 
+def damage_identity(state):
+    state['_extra_state'] = torch.zeros(3)
+
+
 @both_ways
 @pytest.mark.parametrize('spoil, named', [
     (rename, ['backbone.time_embedding is missing', 'backbone.time_embed is not']),
     (add, ['backbone.surplus']),
     (reshape, ['backbone.time_embedding', '(2, 32)', '(4, 32)']),
     (drop_identity, ['_extra_state']),
+    (damage_identity, ['_extra_state']),
 ])
 def test_checkpoint_that_does_not_fit(build_model, tmp_path, load, spoil, named):
     model = build_model()
-    state = build_model(dict(num_global=2)).state_dict()
+    state = model.state_dict()
     spoil(state)
     with pytest.raises(UserError) as caught:
         load(model, state, tmp_path)

@@ -3,6 +3,7 @@ import json
 
 import pytest
 import torch
+from mmaction.apis import inference_recognizer, init_recognizer
 
 from world import kill_when, run, start, write_world
 
@@ -103,3 +104,10 @@ def test_evaluation_of_a_checkpoint_repeats_on_two_processes(config, one_process
 def test_mixed_precision_trains(config):
     work_dir = train(config, 'amp', '--amp', '--cfg-options', 'train_cfg.max_epochs=1')
     assert all(torch.tensor(list(losses(work_dir).values())).isfinite())
+
+
+def test_mmaction_apis_load_the_checkpoint_and_classify_a_file(config, one_process):
+    model = init_recognizer(str(config), str(one_process / 'epoch_3.pth'), device='cpu')
+    result = inference_recognizer(model, str(config.parent / 'val' / '0.mp4'))
+    assert result.pred_score.shape == (3, )
+    assert result.pred_score.sum().item() == pytest.approx(1, abs=1e-4)

@@ -42,6 +42,7 @@ val_pipeline = [
     dict(type='CenterCrop', crop_size=32),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')]
+test_pipeline = val_pipeline
 shared = dict(classes='{world}/classes.txt', data_prefix=dict(video='{world}'))
 train_dataloader = dict(
     batch_size=8, num_workers=1,

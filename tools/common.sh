@@ -14,7 +14,12 @@ run_python() {
 ensure_environment() {
   local venv=$root/.venv python=$root/.venv/bin/python stamp wanted
   if [ ! -x "$python" ]; then
-    "${PYTHON:-python3.11}" -m venv "$venv"
+    local interpreter=${PYTHON:-python3.11}
+    if ! command -v "$interpreter" > /dev/null; then
+      echo "error: there is no $interpreter; set PYTHON to a Python 3.11 or 3.12" >&2
+      exit 2
+    fi
+    "$interpreter" -m venv "$venv"
   fi
   stamp=$venv/.installed${1:+-$1}
   wanted=$(cat "$root/setup.cfg" "$root/tools/constraints.txt" "$root/tools/common.sh" | cksum)

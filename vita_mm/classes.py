@@ -44,7 +44,7 @@ def read_packaged(name: str) -> list[str] | None:
 
 def read_file(path: str) -> list[str]:
     try:
-        text = Path(path).read_text(encoding='utf-8')
+        text = Path(path).read_text(encoding='utf-8-sig')
     except (OSError, UnicodeDecodeError) as error:
         known = ', '.join(sorted(
             file.name.removesuffix('.csv')

@@ -12,6 +12,8 @@ from pathlib import Path
 import open_clip
 import torch
 from mmengine.logging import print_log
+from open_clip.convert import convert_state_dict
+from open_clip.factory import load_state_dict
 from torch import nn
 
 from vita_mm.errors import UserError
@@ -23,8 +25,8 @@ PLAIN_VISION = dict(
     patch_dropout=0., block_type=None, qk_norm=False, scaled_cosine_attn=False,
     scale_heads=False, scale_attn_inner=False, scale_attn=False, scale_fc=False)
 PLAIN_TEXT = dict(
-    hf_model_name=None, hf_tokenizer_name=None, tokenizer_mode=None, embed_cls=False,
-    no_causal_mask=False, final_ln_after_pool=False, proj_bias=False,
+    vocab_size=49408, hf_model_name=None, hf_tokenizer_name=None, tokenizer_mode=None,
+    embed_cls=False, no_causal_mask=False, final_ln_after_pool=False, proj_bias=False,
     proj_type='linear', block_type=None, qk_norm=False, scaled_cosine_attn=False,
     scale_heads=False, scale_attn_inner=False, scale_attn=False, scale_fc=False)
 
@@ -105,6 +107,9 @@ def read_architecture(arch: str | dict) -> dict:
             raise UserError(f'cannot read the CLIP architecture {arch}: {error}')
     else:
         config = open_clip.get_model_config(arch)
+    if config is not None and not {'embed_dim', 'vision_cfg', 'text_cfg'} <= set(config):
+        raise UserError(f'the CLIP architecture {arch!r} must have embed_dim, vision_cfg '
+                        'and text_cfg')
     if config is None:
         raise UserError(f'open_clip knows no architecture {arch!r}; those that fit are '
                         + ', '.join(supported_architectures()))
@@ -174,8 +179,12 @@ def load_clip(arch: str | dict, pretrained: str | None = None,
         quick_gelu = demanded if quick_gelu is None else quick_gelu
     if quick_gelu is not None:
         config['quick_gelu'] = quick_gelu
-    known = {'embed_dim', 'vision_cfg', 'text_cfg', 'quick_gelu', 'init_logit_scale'}
-    model = open_clip.CLIP(**{k: v for k, v in config.items() if k in known})
+    config.pop('custom_text', None)
+    try:
+        model = open_clip.CLIP(**config)
+    except TypeError as error:
+        raise UserError(f'the CLIP architecture {arch!r} does not build: {error}'
+                        ) from error
     if path is None:
         print_log(f'CLIP {arch} has random weights: pretrained is None',
                   logger='current', level=logging.WARNING)
@@ -190,10 +199,22 @@ def load_clip(arch: str | dict, pretrained: str | None = None,
 
 
 def load_weights(model: open_clip.CLIP, path: str, arch: str | dict) -> None:
-    """Fill ``model`` from a file in any of open_clip's formats; tensors only."""
+    """Fill ``model`` from a file in any of open_clip's formats; tensors only.
+
+    Unlike ``open_clip.load_checkpoint`` it never resizes a position embedding: weights
+    of another image size or context length are refused.
+    """
     try:
-        open_clip.load_checkpoint(model, path, strict=True, weights_only=True)
+        state = load_state_dict(path, weights_only=True)
+        state = convert_state_dict(model, state)
+        if 'logit_scale' in state:
+            state['logit_scale'] = state['logit_scale'].reshape(model.logit_scale.shape)
+        model.load_state_dict(state)
     except Exception as error:  # wrong keys, wrong shapes, not a checkpoint, code inside
         reason = ' '.join(str(error).split())[:300]
-        raise UserError(f'{path} is not a CLIP checkpoint for {arch!r}: {reason}'
+        if 'TorchScript' in reason:
+            reason = ('it is a TorchScript archive, which holds code; save its weights '
+                      'with torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE)')
+        name = arch if isinstance(arch, str) else 'the given architecture'
+        raise UserError(f'{path} is not loaded as CLIP weights for {name}: {reason}'
                         ) from error

@@ -113,5 +113,8 @@ def check_checkpoint(model: VitaCLIP, state_dict: dict, prefix: str, *_) -> None
             + ' than the model has ({arch}, {pretrained}, sha256 {sha256:.12}…)'.format(
                 **model.clip_identity))
     if model.class_specific and state['classes'] != model.cls_head.classes:
+        theirs, ours = next(
+            (pair for pair in zip(state['classes'] or [], model.cls_head.classes)
+             if pair[0] != pair[1]), (None, model.cls_head.classes[0]))
         raise UserError('the checkpoint holds class-specific contexts of other classes, '
-                        'or of the same in another order, than the model has')
+                        f'or in another order: {theirs!r} where the model has {ours!r}')
