@@ -19,12 +19,26 @@ def one_process(config):
     return train(config, 'one')
 
 
+@pytest.fixture(scope='module')
+def two_processes(config):
+    """Work dir of the same run on two processes, at the same global batch."""
+    work_dir = config.parent / 'two'
+    done = run(*on_two_processes(config, work_dir), cwd=config.parent)
+    assert done.returncode == 0, done.stdout
+    return work_dir
+
+
 def train(config, name, *options):
     work_dir = config.parent / name
     done = run('tools/train.py', config, '--work-dir', work_dir, *options,
                cwd=config.parent)
     assert done.returncode == 0, done.stdout
     return work_dir
+
+
+def on_two_processes(config, work_dir):
+    return ('tools/dist_train.sh', config, 2, '--work-dir', work_dir, '--resume',
+            '--cfg-options', 'train_dataloader.batch_size=4')
 
 
 def read(checkpoint):
@@ -54,20 +68,16 @@ def assert_same(ours, theirs):
         assert ours == theirs
 
 
-def test_two_processes_follow_the_loss_of_one(config, one_process):
-    work_dir = config.parent / 'two'
-    done = run('tools/dist_train.sh', config, 2, '--work-dir', work_dir,
-               '--cfg-options', 'train_dataloader.batch_size=4', cwd=config.parent)
-    assert done.returncode == 0, done.stdout
-    one, two = losses(one_process), losses(work_dir)
+def test_two_processes_follow_the_loss_of_one(one_process, two_processes):
+    one, two = losses(one_process), losses(two_processes)
     assert len(one) == 9 and one.keys() == two.keys()
     for step in one:
         assert two[step] == pytest.approx(one[step], rel=1e-4)
 
 
-def test_a_killed_run_resumes_to_the_same_bits(config, one_process):
+def test_a_killed_run_resumes_to_the_same_bits(config, two_processes):
     work_dir = config.parent / 'killed'
-    command = ('tools/train.py', config, '--work-dir', work_dir, '--resume')
+    command = on_two_processes(config, work_dir)
     kill_when(start(*command, cwd=config.parent), 'Epoch(train) [2][2/3]')
     # A kill in the middle of saving leaves a file that is cut off.
     whole = (work_dir / 'epoch_1.pth').read_bytes()
@@ -76,7 +86,7 @@ def test_a_killed_run_resumes_to_the_same_bits(config, one_process):
     assert done.returncode == 0, done.stdout
     assert 'epoch_2.pth is not a readable checkpoint' in done.stdout
     assert 'resumed epoch: 1' in done.stdout
-    ours, theirs = read(work_dir / 'epoch_3.pth'), read(one_process / 'epoch_3.pth')
+    ours, theirs = read(work_dir / 'epoch_3.pth'), read(two_processes / 'epoch_3.pth')
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
         assert_same(ours[part], theirs[part])
 

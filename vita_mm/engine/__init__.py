@@ -1,4 +1,5 @@
-from .hooks import ClassCheckHook, ExactResumeHook
+from .hooks import ClassCheckHook, ExactResumeHook, RankZeroLoggerHook
 from .optim import AutocastOptimWrapper
 
-__all__ = ['AutocastOptimWrapper', 'ClassCheckHook', 'ExactResumeHook']
+__all__ = ['AutocastOptimWrapper', 'ClassCheckHook', 'ExactResumeHook',
+           'RankZeroLoggerHook']

@@ -1,8 +1,8 @@
 """Hooks that make a run repeatable and its classes agree."""
 import numpy as np
 import torch
-from mmengine.dist import get_rank
-from mmengine.hooks import Hook
+from mmengine.dist import get_rank, is_main_process
+from mmengine.hooks import Hook, LoggerHook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
@@ -49,6 +49,18 @@ class ExactResumeHook(Hook):
 def plain(value):
     """NumPy scalars as Python's; anything else as it is."""
     return value.item() if isinstance(value, np.generic) else value
+
+
+@HOOKS.register_module()
+class RankZeroLoggerHook(LoggerHook):
+    """MMEngine's logger, whose file of test results is written by one rank.
+
+    In MMEngine 0.10.7 all ranks write that same file, over each other.
+    """
+
+    def after_test_epoch(self, runner, metrics: dict | None = None) -> None:
+        if is_main_process():
+            super().after_test_epoch(runner, metrics)
 
 
 @HOOKS.register_module()

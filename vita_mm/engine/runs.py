@@ -1,8 +1,11 @@
 """From a config file and a command line to an MMEngine Runner."""
 import argparse
+import ctypes
 import difflib
 import os
+import signal
 import subprocess
+import sys
 from datetime import timedelta
 
 import torch
@@ -72,6 +75,8 @@ def build_runner(config: Config) -> Runner:
     Raises:
         UserError: if the config names a class or an argument that does not exist.
     """
+    if config.launcher == 'pytorch':
+        die_with_parent()
     if not torch.cuda.is_available() and config.launcher != 'none':
         # MMEngine's init_dist calls torch.cuda; a group that exists is left alone.
         join_gloo_group(config.launcher)
@@ -87,6 +92,17 @@ def build_runner(config: Config) -> Runner:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__
         raise UserError(f'the config does not build: {error}') from error
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when torchrun dies.
+
+    torchrun gives its workers sessions of their own: were it killed by ``kill -9``, they
+    would train on and write into the folder of the run that resumes.
+    """
+    if sys.platform == 'linux':
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def join_gloo_group(launcher: str) -> None:

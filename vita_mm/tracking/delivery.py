@@ -1,8 +1,8 @@
 """Sending journals to an MLflow tracking server, now or when it is back.
 
-Every record may be sent twice, after a crash between sending and noting it: MLflow's SQL
-store ignores a metric point that it has (same key, step, timestamp and value), and the
-other kinds overwrite themselves.
+Every record may be sent twice, after a crash between sending and noting it: MLflow's
+SQL store ignores a metric point that it has (same key, step, timestamp and value), and
+the other kinds overwrite themselves.
 """
 import json
 import logging
@@ -58,6 +58,8 @@ class Delivery:
             ServerAway: if the server did not take them all; the rest stays unsent.
         """
         try:
+            if self.journal.is_sent():
+                return 0
             offset = self._connect()
             count = 0
             for records, offset in in_batches(self.journal.read(offset)):
@@ -67,7 +69,7 @@ class Delivery:
             return count
         except Exception as error:  # HTTP, SQL and file errors of many libraries
             lines = redact(str(error)).strip().splitlines() or ['']
-            raise ServerAway(f'{type(error).__name__}: {lines[0][:300]}') from error
+            raise ServerAway(f'{type(error).__name__}: {lines[0][:200]}') from error
 
     def _connect(self) -> int:
         """Find or create the MLflow run; the offset to send from."""
@@ -166,7 +168,8 @@ class Delivery:
         from mlflow.entities import Param
         known = self._client.get_run(self.run_id).data.params
         values = records[0]['values']
-        params = [Param(key, value) for key, value in values.items() if key not in known]
+        params = [Param(key, value) for key, value in values.items()
+                  if key not in known]
         for chunk in chunks(params, CHUNK):
             self._client.log_batch(self.run_id, params=chunk)
         changed = {f'changed.{key}'[:250]: cut(value, TAG_LENGTH)
@@ -187,8 +190,8 @@ class Delivery:
     def _upload(self, method, *args) -> None:
         """Store an artifact.
 
-        Artifacts may be stored elsewhere than metrics. If only that place fails, it must
-        not hold up the metrics.
+        Artifacts may be stored elsewhere than metrics. If only that place fails, it
+        must not hold up the metrics.
         """
         try:
             method(self.run_id, *args)
@@ -200,7 +203,8 @@ class Delivery:
         from mlflow.entities import Dataset, DatasetInput, InputTag
         record = records[0]
         dataset = Dataset(name=record['name'], digest=record['digest'],
-                          source_type='local', source=json.dumps(dict(uri=record['source'])))
+                          source_type='local',
+                          source=json.dumps(dict(uri=record['source'])))
         tag = InputTag('mlflow.data.context', record['context'])
         self._client.log_inputs(self.run_id, [DatasetInput(dataset, [tag])])
 
@@ -233,7 +237,8 @@ def chunks(items: list, size: int) -> Iterator[list]:
 
 def default_uri() -> str:
     """``MLFLOW_TRACKING_URI``, else a database in the current folder."""
-    return os.environ.get('MLFLOW_TRACKING_URI') or f'sqlite:///{Path("mlflow.db").resolve()}'
+    return (os.environ.get('MLFLOW_TRACKING_URI')
+            or f'sqlite:///{Path("mlflow.db").resolve()}')
 
 
 def artifact_location(uri: str) -> str | None:
@@ -268,7 +273,7 @@ class Sender(threading.Thread):
     def run(self) -> None:
         closing = False
         while not closing:
-            closing = self._closing.is_set()  # read first: one more look after it is set
+            closing = self._closing.is_set()  # first: one more look once it is set
             self._attempt()
             self.tried.set()
             self._closing.wait(self.retry if self.away else self.interval)
@@ -282,14 +287,15 @@ class Sender(threading.Thread):
         except ServerAway as error:
             if not self.away:
                 print_log(
-                    f'MLflow server {redact(self.current.uri)} does not answer; training '
-                    f'goes on, records are kept in {self.current.journal.folder} and are '
-                    f'sent when it is back ({error})', 'current', logging.WARNING)
+                    f'MLflow server {redact(self.current.uri)} does not answer; '
+                    'training goes on, records are kept in '
+                    f'{self.current.journal.folder} and are sent when it is back '
+                    f'({error})', 'current', logging.WARNING)
             self.away = True
         else:
             if self.away:
-                print_log(f'MLflow server {redact(self.current.uri)} answers again; the '
-                          'records it missed are sent', 'current')
+                print_log(f'MLflow server {redact(self.current.uri)} answers again; '
+                          'the records it missed are sent', 'current')
             self.away = False
 
     def close(self, timeout: float) -> None:

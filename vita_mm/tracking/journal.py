@@ -66,8 +66,11 @@ class Journal:
         return next(self.read(), ({}, 0))[0]
 
     def acquire(self) -> bool:
-        """Hold the journal; False if another process does."""
-        lock = open(self.folder / 'lock', 'w')
+        """Hold the journal; False if another process does, or it is another user's."""
+        try:
+            lock = open(self.folder / 'lock', 'w')
+        except OSError:
+            return False
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -94,8 +97,8 @@ class Journal:
             self._file.write(line)
         except OSError as error:
             if not self._warned:
-                print_log(f'cannot write {self.path}, so MLflow misses records: {error}',
-                          'current', logging.ERROR)
+                print_log(f'cannot write {self.path}, so MLflow misses records: '
+                          f'{error}', 'current', logging.ERROR)
             self._warned = True
 
     def _drop_torn_line(self) -> None:
@@ -148,6 +151,9 @@ class Journal:
         part = self.folder / 'sent.json.part'
         part.write_text(json.dumps(dict(run_id=run_id, bytes=offset)))
         os.replace(part, self.folder / 'sent.json')
+
+    def is_sent(self) -> bool:
+        return next(self.read(self.sent()['bytes']), None) is None
 
     def count_unsent(self) -> int:
         return sum(1 for _ in self.read(self.sent()['bytes']))

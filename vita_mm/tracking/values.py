@@ -48,7 +48,8 @@ def cut(value, length: int) -> str:
 def redact(text: str) -> str:
     """Take user names and passwords out of the addresses in a text."""
     text = re.sub(r'''://[^\s/'"]*@''', '://', text)
-    return re.sub(r'''(?i)([?&]\w*(?:password|token|secret)=)[^&\s'"]*''', r'\1***', text)
+    secret = r'''(?i)([?&]\w*(?:password|token|secret)=)[^&\s'"]*'''
+    return re.sub(secret, r'\1***', text)
 
 
 def flatten(config: Mapping, prefix: str = '') -> Iterator[tuple[str, object]]:

@@ -1,0 +1,235 @@
+"""The visualizer backend that records a run for MLflow."""
+import atexit
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.registry import VISBACKENDS
+from mmengine.visualization import BaseVisBackend
+
+from .delivery import Delivery, Sender, default_uri
+from .journal import RUNNING, Journal, find_journals, now
+from .values import PARAM_LENGTH, TAG_LENGTH, cut, flatten, redact, to_key, to_number
+
+# Seconds that the start and the end of a run wait for the server.
+START_WAIT = 10
+END_WAIT = 15
+# The runs of this process that have not ended.
+OPEN_RUNS: set['MLflowTracking'] = set()
+
+
+@VISBACKENDS.register_module()
+class MLflowTracking(BaseVisBackend):
+    """Writes everything to a journal in the work dir, from which it goes to MLflow.
+
+    A background thread sends the journal, so an absent server neither stops nor slows
+    training, and loses nothing. A run ends as FINISHED only if it came to its end; see
+    ``TrackingHook``, which starts it and adds what only the runner knows. Without that
+    hook the run starts with the first record and ends with :meth:`close`.
+
+    Args:
+        save_dir: given by the visualizer; used where there is no ``work_dir``.
+        experiment: default ``MLFLOW_EXPERIMENT_NAME``, else ``vita_mm``.
+        run_name: default the runner's ``experiment_name``.
+        tags: of the run, such as ``{'mlflow.parentRunId': ...}``.
+        tracking_uri: default ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` in the current
+            folder (SQLite), with artifacts in ``mlartifacts`` beside it.
+    """
+
+    def __init__(self, save_dir: str, experiment: str | None = None,
+                 run_name: str | None = None, tags: dict | None = None,
+                 tracking_uri: str | None = None) -> None:
+        super().__init__(save_dir)
+        self._experiment = experiment
+        self._run_name = run_name
+        self._tags = tags or {}
+        self._uri = tracking_uri
+        self._config = Config()
+        self._work_dir = None
+        self._sender = None
+        self._resumed_at = {}
+        self.kind = None
+        self.journal = None
+        # What close() reports. A hook sets FAILED at the start and FINISHED at the end.
+        self.outcome = 'FINISHED'
+
+    def _init_env(self) -> None:
+        """Nothing to set up: :meth:`start` does, once it is known what runs."""
+
+    @property
+    def experiment(self) -> Journal:
+        """The journal of the run, started if need be."""
+        if self.journal is None:
+            self.start()
+        return self.journal
+
+    @property
+    def run_id(self) -> str | None:
+        """The id of the MLflow run; None until a server has given it."""
+        return self._sender and self._sender.current.run_id
+
+    def start(self, kind: str = 'run', work_dir: str | None = None,
+              resume: bool | None = None, run_name: str | None = None) -> None:
+        """Begin a run, or continue the one that was resumed.
+
+        Earlier runs of the work dir that were killed are closed as such, and what is
+        unsent of them is sent.
+
+        Args:
+            kind: ``train``, ``val``, ``test`` or ``run``; only the same is continued.
+            work_dir: whose ``mlflow`` folder holds the journals; default the config's.
+            resume: continue the last run; default the config's ``resume``.
+            run_name: for a new run, unless the constructor had one.
+        """
+        work_dir = Path(work_dir or self._config.get('work_dir') or self._save_dir)
+        resume = self._config.get('resume', False) if resume is None else resume
+        for other in list(OPEN_RUNS):
+            if (other._work_dir, other.kind) == (work_dir.resolve(), kind):
+                other.finish('FAILED')  # it has been given up without a word
+        held = {run.journal.folder.resolve() for run in OPEN_RUNS}
+        idle = [journal for journal in find_journals(work_dir)
+                if journal.folder.resolve() not in held and journal.acquire()]
+        self.journal = resume and newest(idle, kind) or Journal.create(
+            work_dir / 'mlflow', kind,
+            experiment=(self._experiment or os.environ.get('MLFLOW_EXPERIMENT_NAME')
+                        or 'vita_mm'),
+            run_name=self._run_name or run_name,
+            run_id=os.environ.get('MLFLOW_RUN_ID'),
+            uri=redact(self._uri or default_uri()))
+        self.kind, self._work_dir = kind, work_dir.resolve()
+        OPEN_RUNS.add(self)
+        self._resumed_at = self.journal.last_steps()
+        self.journal.write('status', status=RUNNING, time=now())
+        self.add_tags(self._tags)
+        self._write_config()
+        self._start_sender([journal for journal in idle if journal is not self.journal])
+
+    def _start_sender(self, older: list[Journal]) -> None:
+        for journal in older:
+            journal.close_stale()
+        uri = self._uri or default_uri()
+        self._sender = Sender(
+            Delivery(self.journal, uri), [Delivery(journal, uri) for journal in older])
+        self._sender.start()
+        # The thread imports much in its first seconds. A data worker forked meanwhile
+        # would inherit locks that nobody ever frees.
+        self._sender.tried.wait(START_WAIT)
+        if self.run_id:
+            print_log(f'MLflow run {self.run_id} at {redact(uri)}', 'current')
+
+    def _write_config(self) -> None:
+        if self._config:
+            self.add_params(dict(flatten(self._config.to_dict())))
+            self.add_text('config.py', self._config.pretty_text)
+
+    def add_config(self, config: Config) -> None:
+        """Record the config: its leaves as params, all of it as ``config.py``."""
+        self._config = config
+        if self.journal is not None:
+            self._write_config()
+
+    def add_params(self, params: dict) -> None:
+        values = {to_key(key): cut(value, PARAM_LENGTH)
+                  for key, value in params.items()}
+        if values:
+            self.experiment.write('params', values=values)
+
+    def add_tags(self, tags: dict) -> None:
+        values = {to_key(key): cut(value, TAG_LENGTH) for key, value in tags.items()}
+        if values:
+            self.experiment.write('tags', values=values)
+
+    def add_text(self, path: str, text: str) -> None:
+        """Record a text as the artifact ``path``."""
+        self.experiment.write('text', path=path, text=redact(text))
+
+    def add_dataset(self, name: str, digest: str, context: str, source: str) -> None:
+        """Record a dataset that the run reads; ``context`` is train, val or test."""
+        self.experiment.write('dataset', name=name, digest=digest, context=context,
+                              source=source)
+
+    def add_scalar(self, name: str, value, step: int = 0) -> None:
+        """Record one point of a metric.
+
+        Raises:
+            TypeError: if the value is not one number.
+        """
+        self._add_points({name: value}, step)
+
+    def add_scalars(self, scalar_dict: dict, step: int = 0,
+                    file_path: str | None = None) -> None:
+        """Record points of several metrics; ``file_path`` is for other backends.
+
+        Raises:
+            TypeError: if a value is not one number.
+        """
+        if 'iter' not in scalar_dict:
+            # A validation, which LoggerHook counts in epochs: keep its clock apart from
+            # that of training, which has the same names and counts in iterations.
+            scalar_dict = {f'val/{key}' if key in ('time', 'data_time') else key: value
+                           for key, value in scalar_dict.items()}
+        self._add_points(scalar_dict, step)
+
+    def _add_points(self, points: dict, step: int) -> None:
+        journal = self.experiment
+        values = {to_key(key): to_number(value) for key, value in points.items()}
+        # A resumed run goes over steps again that the journal already has.
+        values = {key: value for key, value in values.items()
+                  if step > self._resumed_at.get(key, step - 1)}
+        if values:
+            journal.write('metrics', step=int(step), time=now(), values=values)
+
+    def add_image(self, name: str, image: np.ndarray, step: int = 0) -> None:
+        """Record an RGB image as the artifact ``images/<name>_<step>.png``."""
+        journal = self.experiment
+        path = f'images/{to_key(name).replace("/", "_")}_{step}.png'
+        file = journal.folder / 'files' / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(cv2.imencode('.png', image[..., ::-1])[1].tobytes())
+        journal.write('file', path=path)
+
+    def fail(self, error: BaseException | None) -> None:
+        """End the run: KILLED by Ctrl-C or SIGTERM, else FAILED with the error."""
+        if isinstance(error, KeyboardInterrupt):
+            self.finish('KILLED')
+        elif error is None:
+            self.finish('FAILED')
+        else:
+            text = ''.join(traceback.format_exception(error))
+            self.finish('FAILED', dict(error=text[-TAG_LENGTH:]))
+
+    def finish(self, status: str, tags: dict | None = None) -> None:
+        """End the run, if there is one, and send what is left within a bounded time."""
+        if self.journal is None:
+            return
+        self.add_tags(tags or {})
+        self.journal.write('status', status=status, time=now())
+        sender = self._sender
+        # Now, not later: a second Ctrl-C may interrupt the sending.
+        self.journal = self._sender = None
+        OPEN_RUNS.discard(self)
+        sender.close(END_WAIT)
+
+    def close(self) -> None:
+        """End the run; MMEngine calls this in ``LoggerHook.after_run``."""
+        self.finish(self.outcome)
+
+
+def newest(journals: list[Journal], kind: str) -> Journal | None:
+    """The last journal of its kind, and of ``MLFLOW_RUN_ID`` if that is set."""
+    wanted = os.environ.get('MLFLOW_RUN_ID')
+    found = [journal for journal in journals if journal.header['what'] == kind
+             and wanted in (None, journal.sent()['run_id'], journal.header['run_id'])]
+    return found[-1] if found else None
+
+
+@atexit.register
+def fail_open_runs() -> None:
+    """A run that is open when its process ends has not come to its own end."""
+    for run in list(OPEN_RUNS):
+        run.fail(getattr(sys, 'last_value', None))
