@@ -20,8 +20,16 @@ BACKBONE = dict(num_frames=4, summary=True, local=True, num_global=2)
 HEAD = dict(classes=CLASSES, context='csc', num_context=3)
 
 
-def pytest_configure(config):
-    config.addinivalue_line('markers', 'gpu: needs a CUDA device')
+def pytest_addoption(parser):
+    parser.addoption('--slow', action='store_true', help='run the slow tests too')
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if 'slow' in item.keywords and not config.getoption('--slow'):
+            item.add_marker(pytest.mark.skip(reason='slow: run with --slow'))
+        if 'gpu' in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason='needs a CUDA device'))
 
 
 def tiny_clip_config(vision=None, text=None, **top):

@@ -41,7 +41,7 @@ class Clips(BaseDataset):
 
 
 class Toy(BaseModel):
-    """Does what ``accident`` says in its fifth training iteration."""
+    """Does what ``accident`` says in iteration 7; the last checkpoint is of 4."""
 
     clip_identity = dict(arch='toy', sha256='0' * 64)
 
@@ -57,7 +57,7 @@ class Toy(BaseModel):
         if mode != 'loss':
             return [loss]
         self.calls += 1
-        if self.accident and self.calls == 5:
+        if self.accident and self.calls == 7:
             self.accident()
         return dict(loss=loss)
 
@@ -138,7 +138,7 @@ def train(runner):
 
 
 def fail():
-    raise ValueError('the fifth iteration went wrong')
+    raise ValueError('the seventh iteration went wrong')
 
 
 def interrupt():
@@ -288,7 +288,8 @@ def test_unknown_arguments_are_errors():
 def test_long_values_and_secrets_are_cut(client, tmp_path):
     backend = tracking.MLflowTracking(str(tmp_path), experiment='cut')
     backend.add_config(Config(dict(
-        names=['a name'] * 2000, uri='http://me:hunter2@server/?api_token=hunter2&a=1')))
+        names=['a name'] * 2000,
+        uri='http://me:hunter2@server/?api_token=hunter2&a=1')))
     backend.add_scalar('loss', 1, 1)
     backend.close()
     run, = find_runs(client, 'cut')
@@ -322,8 +323,8 @@ def test_crash_is_failed(client, tmp_path, data):
         train(make_runner(tmp_path / 'work', data, fail, experiment='crash'))
     run, = find_runs(client, 'crash')
     assert run.info.status == 'FAILED'
-    assert 'ValueError: the fifth iteration went wrong' in run.data.tags['error']
-    assert steps(client, run, 'loss') == [1, 2, 3, 4]
+    assert 'ValueError: the seventh iteration went wrong' in run.data.tags['error']
+    assert steps(client, run, 'loss') == [1, 2, 3, 4, 5, 6]
 
 
 def test_interrupt_is_killed(client, tmp_path, data):
@@ -354,7 +355,8 @@ def test_resume_continues_the_run(client, tmp_path, data):
 
 
 def test_run_id_from_the_environment(client, tmp_path, monkeypatch):
-    experiment = client.create_experiment('from-environment')
+    experiment = client.create_experiment(
+        'from-environment', artifact_location=str(tmp_path / 'artifacts'))
     run_id = client.create_run(experiment).info.run_id
     client.log_param(run_id, 'a', '1')
     monkeypatch.setenv('MLFLOW_RUN_ID', run_id)
@@ -380,7 +382,7 @@ def accident():
     backend = tracking.get_backend(runner)
     wait_until(lambda: backend.journal.is_sent())
     with open(backend.journal.path, 'ab') as file:
-        file.write(b'{{"kind": "metrics", "step": 5, "val')
+        file.write(b'{{"kind": "metrics", "step": 7, "val')
     os.kill(os.getpid(), {signal})
 
 def wait_until(condition):
@@ -404,7 +406,7 @@ def test_sigkill_is_not_finished_and_can_be_continued(client, tmp_path, data):
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     before, = find_runs(client, 'killed')
     assert before.info.status == 'RUNNING'
-    assert steps(client, before, 'loss') == [1, 2, 3, 4]
+    assert steps(client, before, 'loss') == [1, 2, 3, 4, 5, 6]
 
     # A new training, evaluation or synchronisation elsewhere closes it; here: resume.
     train(make_runner(tmp_path / 'work', data, resume=True, experiment='killed'))
@@ -584,7 +586,8 @@ def test_sending_twice_doubles_nothing(client, database, tmp_path):
     journal.release()
     states = []
     for _ in range(2):
-        (journal.folder / 'sent.json').unlink(missing_ok=True)  # the bookkeeping is lost
+        # The bookkeeping is lost.
+        (journal.folder / 'sent.json').unlink(missing_ok=True)
         assert tracking.sync(journal) > BATCH
         run, = find_runs(client, 'twice')
         states.append(repr((run, [client.get_metric_history(run.info.run_id, key)

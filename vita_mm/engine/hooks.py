@@ -47,8 +47,8 @@ class ExactResumeHook(Hook):
 
 
 def plain(value):
-    """NumPy scalars as Python's; anything else as it is."""
-    return value.item() if isinstance(value, np.generic) else value
+    """NumPy's numbers and arrays as Python's; anything else as it is."""
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
 
 
 @HOOKS.register_module()
