@@ -64,7 +64,7 @@ def evaluate(config_file: str, ann_file: str, classes: str, options: dict,
     config.experiment_name = name
     config.work_dir = f'work_dirs/demo/{name}'
     config.load_from = checkpoint
-    config.log_level = 'WARNING'
+    config.log_level = 'ERROR'
     for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler',
                 'val_cfg', 'val_dataloader', 'val_evaluator'):
         config[key] = None

@@ -4,8 +4,12 @@
 """
 import sys
 
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.run import main
+try:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main
+except ImportError:
+    sys.exit(f'error: {sys.executable} has no torch: run tools/demo.sh once, or activate '
+             'the environment that vita_mm is installed in')
 
 if __name__ == '__main__':
     try:

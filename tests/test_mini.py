@@ -1,0 +1,110 @@
+"""The miniature benchmark: real files, the same for a seed, made once."""
+import json
+
+import av
+import decord
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from vita_mm.mini import Size, build
+from vita_mm.mini.clip import CAPTIONS, SIZES
+from vita_mm.mini.scene import COLOURS, GROUNDS, MOTIONS, SHAPES, random_scene
+from vita_mm.mini.sets import all_splits, supervised_classes
+from vita_mm.mini.videos import render_video
+
+SMALL = Size(train_per_class=1, val_per_class=1, motion_train_per_class=1,
+             motion_val_per_class=1, zero_shot_per_class=1, clip_steps=2,
+             stills_per_look=2)
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+    return build(tmp_path_factory.mktemp('mini'), seed=0, size=SMALL)
+
+
+def files(root):
+    return {path.relative_to(root).as_posix(): path.read_bytes()
+            for path in root.rglob('*') if path.is_file()}
+
+
+def test_a_seed_gives_the_same_bytes_and_another_seed_others(world, tmp_path):
+    again = files(build(tmp_path / 'again', seed=0, size=SMALL))
+    assert again == files(world)
+    other = files(build(tmp_path / 'other', seed=1, size=SMALL))
+    assert other.keys() == again.keys()
+    for path in ('videos/ssv2_val/00_000.mp4', 'clip/vit_mini.pt'):
+        assert other[path] != again[path]
+
+
+def test_videos_are_h264_of_several_seconds_and_varied(world):
+    lengths, rates = set(), set()
+    for path in (world / 'videos' / 'ssv2_train').iterdir():
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            assert stream.codec_context.name == 'h264'
+            rates.add(stream.average_rate)
+        reader = decord.VideoReader(str(path))
+        assert reader[0].shape == (96, 96, 3)
+        assert 2.9 <= len(reader) / reader.get_avg_fps() <= 5
+        lengths.add(len(reader))
+    assert len(lengths) > 1 and len(rates) > 1
+
+
+@pytest.mark.parametrize('motion, opposite', [
+    ('growing', 'shrinking'), ('appearing', 'vanishing'),
+    ('warming up', 'cooling down')])
+def test_opposite_motions_are_the_same_frames_in_reverse(motion, opposite):
+    one, other = (render_video(random_scene(np.random.default_rng(3), 'red', 'star', name),
+                               num_frames=9) for name in (motion, opposite))
+    assert not np.array_equal(one[0], one[-1])
+    assert all(np.array_equal(a, b) for a, b in zip(one, other[::-1]))
+
+
+def test_annotations_name_files_that_exist_and_labels_that_have_a_name(world):
+    for split in all_splits(SMALL, seed=0):
+        names = (world / f'{split.classes_file}.txt').read_text().splitlines()
+        rows = [line.split() for line in
+                (world / f'{split.name}.txt').read_text().splitlines()]
+        assert rows and all((world / path).is_file() for path, _ in rows)
+        assert all(int(label) < len(names) for _, label in rows)
+
+
+def test_zero_shot_classes_are_held_out_and_in_trained_words():
+    trained = {action.name for action in supervised_classes()}
+    words = set(' '.join(trained).split())
+    held_out = {}
+    for split in all_splits(SMALL, seed=0):
+        if split.name.startswith(('hmdb51', 'ucf101', 'k600')):
+            held_out.setdefault(split.name.split('_')[0], set()).update(
+                action.name for action in split.classes)
+    assert all(not names & trained for names in held_out.values())
+    assert all(set(' '.join(names).split()) <= words for names in held_out.values())
+    assert sum(map(len, held_out.values())) == len(set.union(*held_out.values()))
+
+
+def test_no_caption_has_a_word_of_motion():
+    spoken = set(' '.join((*CAPTIONS, *COLOURS, *SHAPES, *GROUNDS, *SIZES)).split())
+    assert not spoken & {word for motion in MOTIONS for word in motion.split()}
+
+
+def test_the_clip_is_an_ordinary_open_clip_checkpoint(world):
+    config = json.loads((world / 'clip' / 'ViT-Mini.json').read_text())
+    model = open_clip.CLIP(**config)
+    open_clip.load_checkpoint(model, str(world / 'clip' / 'vit_mini.pt'))
+    assert type(model.visual) is open_clip.transformer.VisionTransformer
+    image = torch.zeros(1, 3, *model.visual.image_size)
+    assert model.encode_image(image).shape == (1, config['embed_dim'])
+
+
+def test_what_is_there_is_kept_and_what_is_damaged_is_made_again(world):
+    before = files(world)
+    untouched = world / 'videos' / 'k600' / '00_000.mp4'
+    written = untouched.stat().st_mtime_ns
+    damaged = world / 'videos' / 'k600' / '01_000.mp4'
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    (world / 'clip' / 'vit_mini.pt').unlink()
+    build(world, seed=0, size=SMALL)
+    assert files(world) == before
+    assert untouched.stat().st_mtime_ns == written

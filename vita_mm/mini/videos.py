@@ -1,0 +1,36 @@
+"""Real video files of scenes."""
+import os
+from pathlib import Path
+
+import av
+import numpy as np
+
+from .scene import Painter, Scene
+
+SIDE = 96
+
+
+def render_video(scene: Scene, num_frames: int) -> list[np.ndarray]:
+    """All frames, (SIDE, SIDE, 3) uint8 RGB each, in the order they are played."""
+    painter = Painter(scene, SIDE)
+    frames = [painter.frame(moment) for moment in np.linspace(0, 1, num_frames)]
+    return frames[::-1] if scene.backwards else frames
+
+
+def write_video(path: Path, scene: Scene, num_frames: int, fps: int) -> None:
+    """Write H.264 in mp4; the file is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix('.part')
+    with av.open(str(partial), 'w', format='mp4') as container:
+        # One thread and no encoder tag in the stream: the same bytes at every run.
+        stream = container.add_stream(
+            'libx264', rate=fps, options=dict(preset='veryfast', crf='20', threads='1'))
+        stream.width = stream.height = SIDE
+        stream.pix_fmt = 'yuv420p'
+        stream.codec_context.thread_count = 1
+        for frame in render_video(scene, num_frames):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(frame)):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    os.replace(partial, path)
