@@ -16,6 +16,7 @@ from rich.table import Table
 
 import vita_mm
 from vita_mm.classes import read_classes
+from vita_mm.engine.runs import keep_test_only
 from vita_mm.errors import cli_errors
 
 SUPERVISED, MOTION = 'configs/vita_mini.py', 'configs/vita_mini_motion.py'
@@ -40,7 +41,7 @@ def evaluations(root: str) -> list[Evaluation]:
                      for split in (1, 2, 3))
 
     return [
-        Evaluation('supervised (role of K400)', SUPERVISED,
+        Evaluation('supervised (K400)', SUPERVISED,
                    ((f'{root}/k400_val.txt', f'{root}/k400_classes.txt'), ), False),
         Evaluation('motion (SSv2)', MOTION,
                    ((f'{root}/ssv2_val.txt', f'{root}/ssv2_classes.txt'), ), False),
@@ -65,9 +66,7 @@ def evaluate(config_file: str, ann_file: str, classes: str, options: dict,
     config.work_dir = f'work_dirs/demo/{name}'
     config.load_from = checkpoint
     config.log_level = 'ERROR'
-    for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler',
-                'val_cfg', 'val_dataloader', 'val_evaluator'):
-        config[key] = None
+    keep_test_only(config)
     runner = Runner.from_cfg(config)
     with vita_mm.tracking.guard(runner):
         return 100 * runner.test()['acc/top1']
@@ -87,21 +86,22 @@ def main() -> None:
     args = parser.parse_args()
     checkpoints = {SUPERVISED: args.supervised, MOTION: args.motion}
     table = Table('set', 'classes', 'videos', 'chance', 'frozen CLIP', 'Vita-CLIP',
-                  title='top-1 accuracy (%), measured just now; ± over three splits')
+                  title='top-1 accuracy (%), measured just now; ± over three splits\n'
+                        '(in brackets: the dataset of the paper in whose role)')
     for row in evaluations(args.root):
-        frozen, trained, videos, number = [], [], 0, 0
+        frozen, trained, videos, number = [], [], [], 0
         for index, (ann_file, classes) in enumerate(row.lists):
             name = f'{row.name.split()[-1].strip("()").lower()}-{index + 1}'
             number = len(read_classes(classes))
             with open(ann_file) as file:
-                videos += sum(1 for _ in file)
+                videos.append(str(sum(1 for _ in file)))
             frozen.append(evaluate(
                 row.config, ann_file, classes, FROZEN_CLIP | MANUAL_PROMPTS, None,
                 f'{name}-frozen-clip'))
             trained.append(evaluate(
                 row.config, ann_file, classes, MANUAL_PROMPTS if row.zero_shot else {},
                 checkpoints[row.config], f'{name}-vita-clip'))
-        table.add_row(row.name, str(number), str(videos), f'{100 / number:.1f}',
+        table.add_row(row.name, str(number), ' '.join(videos), f'{100 / number:.1f}',
                       spread(frozen), spread(trained))
     Console().print(table)
 

@@ -33,7 +33,6 @@ def test_a_seed_gives_the_same_bytes_and_another_seed_others(world, tmp_path):
     again = files(build(tmp_path / 'again', seed=0, size=SMALL))
     assert again == files(world)
     other = files(build(tmp_path / 'other', seed=1, size=SMALL))
-    assert other.keys() == again.keys()
     for path in ('videos/ssv2_val/00_000.mp4', 'clip/vit_mini.pt'):
         assert other[path] != again[path]
 

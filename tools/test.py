@@ -12,7 +12,8 @@ import torch.distributed
 
 import vita_mm
 from vita_mm.checkpoints import read_tensors
-from vita_mm.engine.runs import add_common_arguments, build_runner, read_config
+from vita_mm.engine.runs import (add_common_arguments, build_runner, keep_test_only,
+                                  read_config)
 from vita_mm.errors import cli_errors
 
 
@@ -30,10 +31,7 @@ def main() -> None:
     if args.dump:
         config.test_evaluator = [config.test_evaluator,
                                  dict(type='DumpResults', out_file_path=args.dump)]
-    # Only the test loop is wanted.
-    for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler',
-                'val_cfg', 'val_dataloader', 'val_evaluator'):
-        config[key] = None
+    keep_test_only(config)
     runner = build_runner(config)
     with vita_mm.tracking.guard(runner):
         runner.test()

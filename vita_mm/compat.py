@@ -18,7 +18,7 @@ def declare_torchvision_ops():
     and ``import torchvision`` stops at ``operator torchvision::nms does not exist``.
     None of them is on our path, so their declaration is enough. Unnecessary once
     PyPI's torchvision imports beside a CPU torch
-    (https://github.com/pytorch/vision/issues/8626).
+    (https://github.com/pytorch/vision/issues/9085).
     """
     spec = importlib.util.find_spec('torchvision')
     if spec is None:

@@ -20,7 +20,7 @@ class ExactResumeHook(Hook):
 
     It also keeps MMEngine's Python objects out of checkpoints, so that they load as
     tensors and plain values only; unnecessary once MMEngine (> 0.10.7) does so
-    (https://github.com/open-mmlab/mmengine/issues/1653).
+    (https://github.com/open-mmlab/mmengine/pull/1650).
     """
 
     def before_train_epoch(self, runner) -> None:

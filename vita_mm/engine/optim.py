@@ -11,8 +11,8 @@ from mmengine.registry import OPTIM_WRAPPERS
 class AutocastOptimWrapper(OptimWrapper):
     """Runs the forward pass under ``torch.autocast`` in bfloat16.
 
-    bfloat16 needs no loss scaling. MMEngine's ``AmpOptimWrapper`` insists on a GPU; use
-    it there for float16 with scaling.
+    bfloat16 needs no loss scaling. MMEngine's ``AmpOptimWrapper`` (0.10.7) insists on a
+    GPU; use it there for float16 with scaling.
     """
 
     @contextlib.contextmanager

@@ -69,6 +69,13 @@ def check_keys(keys, place: str) -> None:
             raise UserError(f'{place}: unknown key {key!r}; did you mean {near[0]!r}?')
 
 
+def keep_test_only(config: Config) -> None:
+    """Take the training and validation loops out of a config."""
+    for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler',
+                'val_cfg', 'val_dataloader', 'val_evaluator'):
+        config[key] = None
+
+
 def build_runner(config: Config) -> Runner:
     """A Runner on whatever this machine has: GPUs with NCCL, else CPUs with gloo.
 
@@ -78,7 +85,8 @@ def build_runner(config: Config) -> Runner:
     if config.launcher == 'pytorch':
         die_with_parent()
     if not torch.cuda.is_available() and config.launcher != 'none':
-        # MMEngine's init_dist calls torch.cuda; a group that exists is left alone.
+        # MMEngine's init_dist (0.10.7) calls torch.cuda, and its default wrapper names a
+        # device; a group that exists is left alone.
         join_gloo_group(config.launcher)
         config.model_wrapper_cfg = dict(
             type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
