@@ -189,7 +189,6 @@ def test_logits_stay_in_float32_under_autocast(build_model):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no CUDA device')
 def test_gpu_agrees(build_model):
     expected = model_logits(build_model(), random_video())
     model = build_model(dtype=torch.float32).cuda()

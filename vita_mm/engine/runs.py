@@ -11,6 +11,7 @@ from datetime import timedelta
 import torch
 import torch.distributed
 from mmengine.config import Config, DictAction
+from mmengine.config.utils import ConfigParsingError
 from mmengine.runner import Runner
 
 from vita_mm.errors import UserError
@@ -44,7 +45,8 @@ def read_config(args: argparse.Namespace) -> Config:
     """
     try:
         config = Config.fromfile(args.config)
-    except (OSError, SyntaxError, KeyError, ImportError, TypeError) as error:
+    except (OSError, SyntaxError, KeyError, ImportError, TypeError,
+            ConfigParsingError) as error:
         raise UserError(f'cannot read the config {args.config}: {error}') from error
     check_keys(config.keys(), args.config)
     check_keys((key.split('.')[0] for key in args.cfg_options), '--cfg-options')
@@ -96,9 +98,7 @@ def build_runner(config: Config) -> Runner:
             if getattr(runner, f'_{name}_loop') is not None:
                 getattr(runner, f'{name}_loop')  # builds it, and its dataset
         return runner
-    except (KeyError, TypeError, AssertionError, AttributeError, ValueError) as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__
+    except (KeyError, TypeError, AssertionError) as error:
         raise UserError(f'the config does not build: {error}') from error
 
 
