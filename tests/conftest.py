@@ -13,7 +13,6 @@ from mmengine.registry import init_default_scope
 import reference
 
 torch.set_num_threads(1)
-init_default_scope('mmaction')
 
 CLASSES = ['riding a bike', 'air_drumming', 'yoga']
 BACKBONE = dict(num_frames=4, summary=True, local=True, num_global=2)
@@ -60,6 +59,12 @@ def scatter(model, seed):
         elif noise.dim() > 1:
             noise = noise / noise[0].numel() ** 0.5
         tensor.data.copy_(noise)
+
+
+@pytest.fixture(autouse=True)
+def default_scope():
+    """Names are looked up in MMAction2's registries, whatever an earlier test built."""
+    init_default_scope('mmaction')
 
 
 @pytest.fixture(scope='session')
