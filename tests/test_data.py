@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from vita_mm.classes import read_classes
 from vita_mm.data import ClipDataset, ClipRandAugment, SeededSampler
 from vita_mm.data.dataset import SampleKey
 from vita_mm.errors import UserError
@@ -69,19 +68,3 @@ def test_the_sampler_hands_on_seed_and_epoch(dataset):
     keys = list(sampler)
     assert sorted(key.index for key in keys) == list(range(6))
     assert {(key.epoch, key.seed) for key in keys} == {(4, 3)}
-
-
-def test_kinetics400_has_its_400_classes_in_order():
-    names = read_classes('kinetics400')
-    assert len(names) == 400
-    assert (names[0], names[399]) == ('abseiling', 'zumba')
-
-
-def test_names_are_cleaned(tmp_path):
-    (tmp_path / 'names.txt').write_text('brush_hair\n  push  up\n')
-    assert read_classes(str(tmp_path / 'names.txt')) == ['brush hair', 'push up']
-
-
-def test_a_class_list_that_is_not_there_is_named():
-    with pytest.raises(UserError, match='nowhere.txt.*kinetics400'):
-        read_classes('nowhere.txt')

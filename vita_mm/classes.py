@@ -1,9 +1,23 @@
-"""Class names in the order of their ids."""
+"""Class names in the order of their ids, and manual prompts."""
 import csv
 from importlib import resources
 from pathlib import Path
 
 from .errors import UserError
+
+LABELS = resources.files('vita_mm') / 'labels'
+
+
+def read_rows(file) -> list[dict[str, str]]:
+    """The rows of a csv file that comes with this package."""
+    with file.open(newline='', encoding='utf-8') as lines:
+        return list(csv.DictReader(lines))
+
+
+def packaged_classes() -> list[str]:
+    """The lists of classes that come with this package."""
+    return sorted(file.name.removesuffix('.csv')
+                  for file in (LABELS / 'classes').iterdir())
 
 
 def read_classes(source: str | list[str]) -> list[str]:
@@ -11,7 +25,8 @@ def read_classes(source: str | list[str]) -> list[str]:
 
     Args:
         source: a list of names, a text file with one name per line, or the name of a
-            list that comes with this package (``kinetics400``).
+            list that comes with this package (``kinetics400``); ``ucf101:folder`` is
+            another column of such a list.
 
     Raises:
         UserError: if there is no such list, or a name is empty or there twice.
@@ -34,21 +49,48 @@ def read_classes(source: str | list[str]) -> list[str]:
     return names
 
 
-def read_packaged(name: str) -> list[str] | None:
-    file = resources.files('vita_mm') / 'labels' / f'{name}.csv'
-    if not file.is_file():
+def read_packaged(source: str) -> list[str] | None:
+    name, _, column = source.partition(':')
+    if name not in packaged_classes():
         return None
-    with file.open(newline='') as rows:
-        return [row['name'] for row in csv.DictReader(rows)]
+    rows = read_rows(LABELS / 'classes' / f'{name}.csv')
+    column = column or 'name'
+    if column not in rows[0]:
+        raise UserError(f'the class list {name} has no column {column!r}; it has '
+                        + ', '.join(rows[0]))
+    return [row[column] for row in rows]
 
 
 def read_file(path: str) -> list[str]:
     try:
         text = Path(path).read_text(encoding='utf-8-sig')
     except (OSError, UnicodeDecodeError) as error:
-        known = ', '.join(sorted(
-            file.name.removesuffix('.csv')
-            for file in (resources.files('vita_mm') / 'labels').iterdir()))
         raise UserError(f'classes={path!r} is neither a readable text file ({error}) nor '
-                        f'one of the lists that come with vita_mm: {known}') from error
+                        'one of the lists that come with vita_mm: '
+                        + ', '.join(packaged_classes())) from error
     return text.rstrip('\n').split('\n')
+
+
+def read_templates(source: str | list[str]) -> list[str]:
+    """Manual prompts, each with one ``{}`` where the class name goes.
+
+    Args:
+        source: one template, a list of them, or the name of a list that comes with this
+            package: ``clip_kinetics700``, ``clip_ucf101`` or ``actionclip``.
+
+    Raises:
+        UserError: if there is none, or one has not exactly one ``{}``.
+    """
+    file = LABELS / 'templates' / f'{source}.txt' if isinstance(source, str) else None
+    if file is not None and '{' not in source and file.is_file():
+        templates = file.read_text(encoding='utf-8').splitlines()
+    else:
+        templates = [source] if isinstance(source, str) else list(source)
+    for template in templates:
+        if template.count('{}') != 1:
+            raise UserError(f'the template {template!r} must have exactly one {{}} for '
+                            'the class name, or be one of clip_kinetics700, clip_ucf101, '
+                            'actionclip')
+    if not templates:
+        raise UserError('templates is empty: give at least one, such as {}')
+    return templates

@@ -5,14 +5,13 @@ the released names, and what was trained. Reading one is total: every key is use
 checked and set aside; anything else is refused.
 """
 from dataclasses import dataclass
-from importlib import resources
 
 import open_clip
 import torch
 from torch import Tensor
 
 from .checkpoints import read_tensors
-from .classes import read_classes
+from .classes import packaged_classes, read_classes
 from .errors import UserError
 from .models.clip import LoadedCLIP, fingerprint
 from .models.recognizer import pack_identity
@@ -276,8 +275,8 @@ def name_classes(path: str, clip: LoadedCLIP, embedded: Tensor, num_context: int
         if not fits(names):
             raise UserError(f'{path} was trained with other class names than {classes!r}')
         return names
-    for file in sorted((resources.files('vita_mm') / 'labels').iterdir()):
-        names = read_classes(file.name.removesuffix('.csv'))
+    for known in packaged_classes():
+        names = read_classes(known)
         if fits(names):
             return names
     names = [clip.tokenizer.decode(tokens).strip().removesuffix('.').strip()
