@@ -16,27 +16,15 @@ model = dict(
 
 # Frames of 96 pixels for a CLIP of 48; videos of 30 to 54 frames. The augmentation is
 # gentler: a crop of 8 % or a turn of colours would leave nothing to recognise.
-train_pipeline = [
-    dict(type='DecordInit', num_threads=1),
-    dict(type='SampleFrames', clip_len=8, frame_interval=4,
-         out_of_bound_opt='repeat_last'),
-    dict(type='DecordDecode'),
-    dict(type='ClipRandAugment', policy='rand-m3-n1-mstd0.5-inc1'),
-    dict(type='RandomResizedCrop', area_range=(0.6, 1.0)),
-    dict(type='Resize', scale=(48, 48), keep_ratio=False),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
-]
-val_pipeline = [
-    dict(type='DecordInit', num_threads=1),
-    dict(type='SampleFrames', clip_len=8, frame_interval=4, test_mode=True,
-         out_of_bound_opt='repeat_last'),
-    dict(type='DecordDecode'),
-    dict(type='Resize', scale=(-1, 48)),
-    dict(type='CenterCrop', crop_size=48),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
-]
+train_pipeline = _base_.train_pipeline
+train_pipeline[1].update(frame_interval=4)
+train_pipeline[3].update(policy='rand-m3-n1-mstd0.5-inc1')
+train_pipeline[4].update(area_range=(0.6, 1.0))
+train_pipeline[5].update(scale=(48, 48))
+val_pipeline = _base_.val_pipeline
+val_pipeline[1].update(frame_interval=4)
+val_pipeline[3].update(scale=(-1, 48))
+val_pipeline[4].update(crop_size=48)
 test_pipeline = val_pipeline
 
 data = dict(classes=classes, data_prefix=dict(video=root))

@@ -1,4 +1,9 @@
-"""The configs that come with the project build and step."""
+"""The configs that come with the project build, step, evaluate, and refuse misspellings,
+on datasets in the layouts of their owners."""
+import argparse
+import copy
+import json
+
 import pytest
 import torch
 from mmaction.registry import DATASETS, MODELS
@@ -6,36 +11,178 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 
-from world import ROOT, write_video
+from conftest import tiny_clip_config
+from layouts import LAYOUTS, write_raw
+from test_mini import SMALL
+from vita_mm.engine.runs import RUNNER_KEYS, build_runner, keep_test_only, read_config
+from vita_mm.errors import UserError
+from vita_mm.mini import build
+from vita_mm.prepare import prepare
+from world import ROOT
+
+CONFIGS = sorted(path.relative_to(ROOT / 'configs').as_posix()
+                 for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts)
+# Trainable parameters of ViT-B/16 as measured on the released code.
+PARAMETERS = {'vita_k400.py': 37_245_953, 'released/vita_k400.py': 30_158_849}
 
 
-@pytest.fixture
-def kinetics(tmp_path, monkeypatch):
-    """Videos of Kinetics' size, annotated where the config expects them."""
-    root = tmp_path / 'data' / 'kinetics400'
-    for name in ('train', 'val'):
-        write_video(root / name / 'clip.mp4', num_frames=140, size=256, fps=30)
-        (root / f'{name}.txt').write_text(f'{name}/clip.mp4 7\n')
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope='module')
+def disk(tmp_path_factory):
+    """A folder with a small copy of every dataset, made as a user would."""
+    folder = tmp_path_factory.mktemp('disk')
+    for name in LAYOUTS:
+        prepare(name, write_raw(name, folder / 'raw' / name), folder / 'data' / name)
+    build(folder / 'data' / 'mini', size=SMALL)
+    return folder
 
 
-def test_vita_k400_steps_and_predicts_with_the_full_vit_b_16(kinetics):
-    config = Config.fromfile(ROOT / 'configs' / 'vita_k400.py')
+@pytest.fixture(autouse=True)
+def inside(disk, monkeypatch):
+    monkeypatch.chdir(disk)
+
+
+def read(name, **options):
+    return read_config(argparse.Namespace(
+        config=str(ROOT / 'configs' / name), cfg_options=options, launcher='none',
+        work_dir='work'))
+
+
+def shrink(config):
+    """The same with a small CLIP of the same frame size, and without processes."""
+    size = 48 if 'mini' in config.filename else 224
+    config.model.clip = dict(arch=tiny_clip_config(
+        vision=dict(image_size=size, patch_size=size // 2)), pretrained=None)
+    for name in ('train', 'val', 'test'):
+        loader = config.get(f'{name}_dataloader')
+        if loader:
+            loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+    config.visualizer.vis_backends = []
+    config.log_level = 'ERROR'
+    config.experiment_name = config.filename
+    return config
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_config_builds_steps_and_evaluates(name):
+    config = shrink(read(name))
+    if config.get('train_dataloader'):
+        runner = build_runner(config)
+        vectors = runner.model.cls_head.context.vectors
+        before = vectors.detach().clone()
+        log = runner.model.train_step(
+            next(iter(runner.train_dataloader)), runner.optim_wrapper)
+        assert torch.isfinite(log['loss']) and not torch.equal(before, vectors)
+        config = shrink(read(name))
+    keep_test_only(config)
+    runner = build_runner(config)
+    metrics = runner.test()
+    prompts = [f'{name}/' for name in config.test_cfg.get('prompts', {})] or ['']
+    for prefix in prompts:
+        assert 0 <= metrics[f'{prefix}acc/top1'] <= metrics[f'{prefix}acc/top5'] <= 1
+        assert metrics[f'{prefix}acc/videos_read'] == len(runner.test_dataloader.dataset)
+        assert metrics[f'{prefix}acc/videos_unreadable'] == 0
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_config_says_what_it_is_of(name):
+    text = (ROOT / 'configs' / name).read_text()
+    docstring = text.split('"""')[1]
+    if 'mini' in name:
+        return
+    assert name in docstring  # the command
+    assert 'Table' in docstring or 'No figure' in docstring
+    assert 'A100' in docstring and 'how' in docstring
+
+
+def own_keys(node, path=()):
+    """Every place of a key in dicts that our classes are built from."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key != 'type':
+                yield (*path, key)
+            yield from own_keys(value, (*path, key))
+
+
+def distinct_keys():
+    """Each key of the model, data, loops and evaluators, with one config that has it."""
+    found = {}
+    for name in CONFIGS:
+        config = Config.fromfile(ROOT / 'configs' / name)
+        for part in ('model', 'train_dataloader', 'test_dataloader', 'test_evaluator',
+                     'test_cfg', 'optim_wrapper'):
+            for path in own_keys({part: config.get(part) or {}}):
+                types = tuple(str(node.get('type')) for node in nodes(config, path))
+                if len(path) > 1 and path[-2] not in ('prompts', 'metainfo'):
+                    found.setdefault((path, types), name)
+    return [pytest.param(name, path, id='.'.join(path))
+            for (path, _), name in found.items()]
+
+
+def nodes(config, path):
+    for key in path[:-1]:
+        config = config[key]
+        yield config
+
+
+@pytest.mark.parametrize('name, path', distinct_keys())
+def test_a_misspelt_key_is_named(name, path):
+    config = shrink(read(name))
+    *_, node = nodes(config, path)
+    if path[-1] not in node:
+        pytest.skip('another CLIP stands in for the one of this key')
+    node[path[-1] + 's'] = node.pop(path[-1])
+    if not path[0].startswith(('train', 'optim')):
+        keep_test_only(config)
+    # MMEngine itself misses these without saying their names.
+    named = path[-1] if path[-1] not in ('dataset', 'sampler') else 'does not build'
+    with pytest.raises(UserError, match=named):
+        build_runner(config)
+
+
+@pytest.mark.parametrize('key', sorted(
+    {key for name in CONFIGS for key in Config.fromfile(ROOT / 'configs' / name)}
+    & RUNNER_KEYS))
+def test_a_misspelt_top_level_key_is_named(key, tmp_path):
+    misspelt = key[:-1] + ('x' if key[-1] != 'x' else 'y')
+    (tmp_path / 'config.py').write_text(
+        f"_base_ = '{ROOT}/configs/vita_k400.py'\n{misspelt} = dict()\n")
+    with pytest.raises(UserError, match=misspelt):
+        read(tmp_path / 'config.py')
+    with pytest.raises(UserError, match=misspelt):
+        read('vita_k400.py', **{f'{misspelt}.x': 1})
+
+
+def test_an_override_that_would_do_nothing_is_refused():
+    with pytest.raises(UserError, match="'root' is no key of a run"):
+        read('vita_k400.py', root='/elsewhere')
+
+
+@pytest.mark.parametrize('name', PARAMETERS)
+def test_the_full_vit_b_16_steps_and_predicts(name):
+    config = read(name)
     config.model.clip.pretrained = None  # the real weights are a download
-    model = MODELS.build(config.model)
-    # As measured on the released code with its summary projection trained (Mc = 8).
-    assert sum(parameter.numel() for parameter in model.parameters()) == 37_245_953
-
+    model = MODELS.build(copy.deepcopy(config.model))
+    assert sum(parameter.numel() for parameter in model.parameters()
+               if parameter.requires_grad) == PARAMETERS[name]
+    if name != 'vita_k400.py':
+        return
     optim_wrapper = build_optim_wrapper(model, config.optim_wrapper)
     train = DATASETS.build(config.train_dataloader.dataset)
     batch = pseudo_collate([train[0]])
     assert batch['inputs'][0].shape == (1, 3, 8, 224, 224)
-    before = model.cls_head.context.vectors.detach().clone()
-    log = model.train_step(batch, optim_wrapper)
-    assert torch.isfinite(log['loss'])
-    assert not torch.equal(before, model.cls_head.context.vectors)
-
+    assert torch.isfinite(model.train_step(batch, optim_wrapper)['loss'])
     val = DATASETS.build(config.val_dataloader.dataset)
     sample, = model.eval().val_step(pseudo_collate([val[0]]))
-    assert sample.gt_label.item() == 7
+    label = json.loads(str(sample.gt_label.tolist()))
+    assert label == [val.get_data_info(0)['label']]
     assert sample.pred_score.sum().item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize('name, shape', [
+    ('vita_k400.py', (1, 3, 8)), ('vita_k400_4x3.py', (12, 3, 8)),
+    ('vita_k400_16f.py', (12, 3, 16)), ('released/vita_k400.py', (3, 3, 8)),
+    ('vita_ssv2.py', (1, 3, 8)), ('zero_shot/hmdb51.py', (1, 3, 32)),
+    ('zero_shot/k600_val.py', (1, 3, 32)), ('frozen_clip/k400.py', (1, 3, 8))])
+def test_views_and_frames_of_an_evaluation(name, shape):
+    dataset = DATASETS.build(read(name).test_dataloader.dataset)
+    assert dataset[0]['inputs'].shape == (*shape, 224, 224)

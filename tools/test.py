@@ -10,10 +10,8 @@ import signal
 
 import torch.distributed
 
-import vita_mm
 from vita_mm.checkpoints import read_tensors
-from vita_mm.engine.runs import (add_common_arguments, build_runner, keep_test_only,
-                                  read_config)
+from vita_mm.engine.runs import add_common_arguments, evaluate, read_config
 from vita_mm.errors import cli_errors
 
 
@@ -25,16 +23,13 @@ def main() -> None:
     add_common_arguments(parser)
     args = parser.parse_args()
     config = read_config(args)
-    if args.checkpoint != 'none':
-        read_tensors(args.checkpoint)
-        config.load_from = args.checkpoint
+    checkpoint = None if args.checkpoint == 'none' else args.checkpoint
+    if checkpoint:
+        read_tensors(checkpoint)
     if args.dump:
         config.test_evaluator = [config.test_evaluator,
                                  dict(type='DumpResults', out_file_path=args.dump)]
-    keep_test_only(config)
-    runner = build_runner(config)
-    with vita_mm.tracking.guard(runner):
-        runner.test()
+    evaluate(config, checkpoint)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

@@ -14,13 +14,14 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='ClassCheckHook'),
     dict(type='ExactResumeHook'),
+    dict(type='SubstituteHook'),
     dict(type='TrackingHook'),
 ]
 
-optim_wrapper = dict(type='OptimWrapper')
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-val_evaluator = dict(type='AccMetric')
+# A video that cannot be read counts as a miss; unreadable='exclude' leaves it out.
+val_evaluator = dict(type='VideoAccMetric', unreadable='miss')
 test_evaluator = val_evaluator
 
 visualizer = dict(

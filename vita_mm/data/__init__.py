@@ -1,4 +1,6 @@
 from .dataset import ClipDataset, SeededSampler
-from .transforms import ClipRandAugment
+from .metrics import SplitAccMetric, VideoAccMetric
+from .transforms import ClipRandAugment, TightSampleFrames
 
-__all__ = ['ClipDataset', 'ClipRandAugment', 'SeededSampler']
+__all__ = ['ClipDataset', 'ClipRandAugment', 'SeededSampler', 'SplitAccMetric',
+           'TightSampleFrames', 'VideoAccMetric']

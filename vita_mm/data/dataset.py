@@ -14,6 +14,8 @@ from mmengine.registry import DATA_SAMPLERS
 from vita_mm.classes import read_classes
 from vita_mm.errors import UserError
 
+SUBSTITUTES = 10  # tried before it is the data set, not a video, that is at fault
+
 
 class SampleKey(NamedTuple):
     """Which sample, and what its random augmentations depend on."""
@@ -39,59 +41,90 @@ class SeededSampler(DefaultSampler):
 class ClipDataset(VideoDataset):
     """MMAction2's ``VideoDataset`` for a list of classes.
 
+    A video that cannot be read does not stop a run. In training another sample stands in
+    for it, and the sample's field ``stands_in`` says for what; in evaluation the field
+    ``unreadable`` does, and the metric counts it (:class:`VideoAccMetric`).
+
     Args:
         ann_file: lines of ``path label``; the path is relative to
-            ``data_prefix['video']``, the label an id of ``classes``.
+            ``data_prefix['video']``, the label an id of ``classes``. Of a list of files,
+            such as the splits of a test set, each video is read once, and its sample's
+            field ``splits`` says which of the files name it.
         pipeline: transforms.
         classes: the class names, see :func:`read_classes`.
         **kwargs: as in ``VideoDataset``.
 
     Raises:
         UserError: if the annotations have a fault (on building), or a video cannot be
-            read (on loading it).
+            read and neither can those tried in its place (on loading it).
     """
 
-    def __init__(self, ann_file: str, pipeline: list, classes: str | list[str],
-                 data_prefix: dict = dict(video=''), test_mode: bool = False, **kwargs
-                 ) -> None:
+    def __init__(self, ann_file: str | list[str], pipeline: list,
+                 classes: str | list[str], data_prefix: dict = dict(video=''),
+                 test_mode: bool = False, **kwargs) -> None:
         names = read_classes(classes)
+        if set(data_prefix) - {'video'}:
+            raise UserError(f'data_prefix has the key {next(iter(data_prefix))!r}; the '
+                            "only one is 'video'")
+        self.ann_files = [ann_file] if isinstance(ann_file, str) else list(ann_file)
         super().__init__(
-            ann_file, pipeline, data_prefix=data_prefix, test_mode=test_mode,
+            self.ann_files[0], pipeline, data_prefix=data_prefix, test_mode=test_mode,
             num_classes=len(names), metainfo=dict(classes=names), **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        try:
-            with open(self.ann_file, encoding='utf-8') as file:
-                lines = file.read().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f'cannot read the annotation file {self.ann_file}: {error}'
-                            ) from error
-        samples = [self.read_line(f'{self.ann_file}, line {number}', line)
-                   for number, line in enumerate(lines, 1) if line.strip()]
-        if not samples:
-            raise UserError(f'{self.ann_file} names no videos')
-        return samples
+        samples = {}
+        self.ann_files = [osp.join(self.data_root or '', file)
+                          for file in self.ann_files]
+        for split, ann_file in enumerate(self.ann_files):
+            for place, line in read_lines(ann_file):
+                path, label = self.read_line(place, line)
+                # Only the union of several files is free of repeated videos.
+                key = path if len(self.ann_files) > 1 else len(samples)
+                sample = samples.setdefault(
+                    key, dict(filename=path, label=label, splits=[]))
+                if sample['label'] != label:
+                    raise UserError(f'{place}: {path} has the label {label} here and '
+                                    f'{sample["label"]} in an earlier file')
+                sample['splits'].append(split)
+        return list(samples.values())
 
-    def read_line(self, place: str, line: str) -> dict:
+    def read_line(self, place: str, line: str) -> tuple[str, int]:
         path, _, label = line.strip().rpartition(self.delimiter)
         if not path:
             raise UserError(f'{place}: {line!r} has no label; write "path label"')
         if not label.isdecimal() or int(label) >= self.num_classes:
             raise UserError(f'{place}: the label {label!r} is not an id from 0 to '
                             f'{self.num_classes - 1}')
-        prefix = self.data_prefix.get('video') or ''
-        return dict(filename=osp.join(prefix, path), label=int(label))
+        return osp.join(self.data_prefix.get('video') or '', path), int(label)
 
     def prepare_data(self, key: SampleKey | int) -> dict:
-        """Run the pipeline on one sample.
+        """Run the pipeline on one sample, or on one that stands in for it.
 
         Raises:
-            UserError: if its video is missing or broken.
+            UserError: if ten others cannot be read either.
         """
-        if isinstance(key, SampleKey):
-            seed_random(key)
-            key = key.index
-        sample = self.get_data_info(key)
+        seeded = isinstance(key, SampleKey)
+        key = key if seeded else SampleKey(key, 0, 0)
+        first, fault = self.get_data_info(key.index), None
+        for index in (key.index, *self.substitutes(key)):
+            if seeded:
+                seed_random(key._replace(index=index))
+            try:
+                sample = self.run_pipeline(self.get_data_info(index))
+            except UserError as error:
+                fault = fault or error
+            else:
+                return self.mark(sample, first, fault)
+        raise UserError(f'{fault}; nor can others be read: check data_prefix, and run '
+                        'tools/check_dataset.py') from fault
+
+    def substitutes(self, key: SampleKey) -> list[int]:
+        """Samples to try where one cannot be read; they follow from the key alone."""
+        numbers = np.random.default_rng((key.seed, key.epoch, key.index))
+        return numbers.integers(len(self), size=SUBSTITUTES).tolist()
+
+    def run_pipeline(self, sample: dict) -> dict:
+        """Raises UserError if the video is missing or broken."""
         video = sample['filename']
         for transform in self.pipeline.transforms:
             try:
@@ -102,6 +135,38 @@ class ClipDataset(VideoDataset):
                 raise UserError(f'the video {video} {describe_fault(video, error)}'
                                 ) from error
         return sample
+
+    def mark(self, packed: dict, first: dict, fault: UserError | None) -> dict:
+        """Say on the packed sample what it is of, and what it stands for."""
+        sample = packed.get('data_samples')
+        if sample is None:  # the pipeline does not pack
+            return packed
+        if self.test_mode:
+            sample.set_gt_label(first['label'])
+            sample.set_field(first['splits'], 'splits')
+            sample.set_field(fault and str(fault), 'unreadable')
+        else:
+            sample.set_field(fault and str(fault), 'stands_in')
+        return packed
+
+
+def read_lines(ann_file: str) -> list[tuple[str, str]]:
+    """The lines of an annotation file, each with its place for messages.
+
+    Raises:
+        UserError: if it cannot be read or is empty.
+    """
+    try:
+        with open(ann_file, encoding='utf-8') as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'cannot read the annotation file {ann_file}: {error}'
+                        ) from error
+    found = [(f'{ann_file}, line {number}', line)
+             for number, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise UserError(f'{ann_file} names no videos')
+    return found
 
 
 def seed_random(key: SampleKey) -> None:

@@ -1,7 +1,9 @@
 """Hooks that make a run repeatable and its classes agree."""
+from itertools import chain
+
 import numpy as np
 import torch
-from mmengine.dist import get_rank, is_main_process
+from mmengine.dist import all_gather_object, get_rank, is_main_process
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
@@ -61,6 +63,30 @@ class RankZeroLoggerHook(LoggerHook):
     def after_test_epoch(self, runner, metrics: dict | None = None) -> None:
         if is_main_process():
             super().after_test_epoch(runner, metrics)
+
+
+@HOOKS.register_module()
+class SubstituteHook(Hook):
+    """Names and counts the training samples that stand in for unreadable videos.
+
+    The count of each epoch is the metric ``data/substituted``.
+    """
+
+    def before_train_epoch(self, runner) -> None:
+        self.faults = []
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None
+                         ) -> None:
+        self.faults += [fault for sample in data_batch['data_samples']
+                        if (fault := sample.get('stands_in'))]
+
+    def after_train_epoch(self, runner) -> None:
+        faults = sorted(chain.from_iterable(all_gather_object(self.faults)))
+        runner.visualizer.add_scalar('data/substituted', len(faults), runner.iter)
+        if faults:
+            runner.logger.warning(
+                f'{len(faults)} of {len(runner.train_dataloader.dataset)} training '
+                'videos were replaced by others:\n' + '\n'.join(faults))
 
 
 @HOOKS.register_module()

@@ -12,9 +12,11 @@ import torch
 import torch.distributed
 from mmengine.config import Config, DictAction
 from mmengine.config.utils import ConfigParsingError
+from mmengine.dist import init_dist
 from mmengine.runner import Runner
 
 from vita_mm.errors import UserError
+from vita_mm.tracking import guard
 
 RUNNER_KEYS = {
     'model', 'work_dir', 'experiment_name', 'train_dataloader', 'val_dataloader',
@@ -49,7 +51,7 @@ def read_config(args: argparse.Namespace) -> Config:
             ConfigParsingError) as error:
         raise UserError(f'cannot read the config {args.config}: {error}') from error
     check_keys(config.keys(), args.config)
-    check_keys((key.split('.')[0] for key in args.cfg_options), '--cfg-options')
+    check_options(args.cfg_options)
     try:
         config.merge_from_dict(args.cfg_options)
     except (KeyError, TypeError, IndexError) as error:
@@ -66,9 +68,23 @@ def check_keys(keys, place: str) -> None:
     Configs may define variables of their own, so an unknown key is no error by itself.
     """
     for key in keys:
-        near = difflib.get_close_matches(key, RUNNER_KEYS, n=1, cutoff=0.85)
+        near = difflib.get_close_matches(key, RUNNER_KEYS, n=1, cutoff=0.8)
         if near and near[0] != key:
             raise UserError(f'{place}: unknown key {key!r}; did you mean {near[0]!r}?')
+
+
+def check_options(options: dict) -> None:
+    """Refuse an override that would change nothing.
+
+    Variables of a config, such as ``root``, act while the file is read.
+    """
+    for key in (key.split('.')[0] for key in options):
+        check_keys([key], '--cfg-options')
+        if key not in RUNNER_KEYS:
+            raise UserError(
+                f'--cfg-options: {key!r} is no key of a run, so that it would change '
+                'nothing; name the keys that use it, such as '
+                'test_dataloader.dataset.ann_file, or write a config')
 
 
 def keep_test_only(config: Config) -> None:
@@ -84,12 +100,9 @@ def build_runner(config: Config) -> Runner:
     Raises:
         UserError: if the config names a class or an argument that does not exist.
     """
-    if config.launcher == 'pytorch':
-        die_with_parent()
+    join_group(config)
     if not torch.cuda.is_available() and config.launcher != 'none':
-        # MMEngine's init_dist (0.10.7) calls torch.cuda, and its default wrapper names a
-        # device; a group that exists is left alone.
-        join_gloo_group(config.launcher)
+        # MMEngine's default wrapper names a device.
         config.model_wrapper_cfg = dict(
             type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
     try:
@@ -97,9 +110,42 @@ def build_runner(config: Config) -> Runner:
         for name in ('train', 'val', 'test'):
             if getattr(runner, f'_{name}_loop') is not None:
                 getattr(runner, f'{name}_loop')  # builds it, and its dataset
+        if runner.optim_wrapper is not None:
+            runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         return runner
-    except (KeyError, TypeError, AssertionError) as error:
+    except (KeyError, TypeError, ValueError, AssertionError) as error:
         raise UserError(f'the config does not build: {error}') from error
+
+
+def join_group(config: Config) -> None:
+    """Join the processes of the config's launcher, if that has not been done."""
+    if config.launcher == 'none' or torch.distributed.is_initialized():
+        return
+    if config.launcher == 'pytorch':
+        die_with_parent()
+    if torch.cuda.is_available():
+        init_dist(config.launcher, **config.env_cfg.dist_cfg)
+    else:
+        # init_dist (MMEngine 0.10.7) would call torch.cuda.
+        join_gloo_group(config.launcher)
+
+
+def evaluate(config: Config, checkpoint: str | None, parent: dict | None = None) -> dict:
+    """The metrics of a config's test loop, in a tracked run.
+
+    Args:
+        config: with ``work_dir`` and ``experiment_name``; it is changed.
+        checkpoint: None for frozen CLIP.
+        parent: of the MLflow run, see :class:`MLflowTracking`.
+    """
+    config.load_from = checkpoint
+    for backend in config.visualizer.vis_backends:
+        if backend.type == 'MLflowTracking':
+            backend.parent = parent
+    keep_test_only(config)
+    runner = build_runner(config)
+    with guard(runner):
+        return runner.test()
 
 
 def die_with_parent() -> None:

@@ -3,6 +3,7 @@
     videos/SET/*.mp4                    the files
     SET_train.txt, SET_val.txt, …       annotations in MMAction2's format
     SET_classes.txt                     class names in the order of their ids
+    SET_splitN_candidates.txt           those among which a split chooses
     clip/ViT-Mini.json, clip/vit_mini.pt   the CLIP, as open_clip reads it
     manifest.json                       what was built and every file's sha256; last
 """
@@ -21,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 from vita_mm.checkpoints import write_atomically
 
 from .clip import ARCHITECTURE, train_clip
-from .sets import Size, Split, Video, all_splits
+from .sets import ActionClass, Size, Split, Video, all_splits
 from .videos import write_video
 
 
@@ -117,16 +118,22 @@ def clear(root: Path) -> None:
     """Remove what another recipe built, and nothing else."""
     for folder in ('videos', 'clip'):
         shutil.rmtree(root / folder, ignore_errors=True)
-    for file in [*root.glob('*_classes*.txt'), *root.glob('*_train.txt'),
-                 *root.glob('*_val.txt'), *root.glob('*_split?.txt')]:
-        file.unlink(missing_ok=True)  # some match two patterns
+    for pattern in ('*_classes.txt', '*_train.txt', '*_val.txt', '*_split?.txt',
+                    '*_candidates.txt'):
+        for file in root.glob(pattern):
+            file.unlink()
 
 
 def write_split(root: Path, split: Split) -> None:
-    (root / f'{split.classes_file}.txt').write_text(
-        ''.join(f'{action.name}\n' for action in split.classes))
+    write_names(root / f'{split.classes_file}.txt', split.classes)
+    if split.candidates:
+        write_names(root / f'{split.name}_candidates.txt', split.candidates)
     (root / f'{split.name}.txt').write_text(
         ''.join(f'{video.path} {label}\n' for video, label in split.videos))
+
+
+def write_names(path: Path, classes: tuple[ActionClass, ...]) -> None:
+    path.write_text(''.join(f'{action.name}\n' for action in classes))
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -50,11 +50,13 @@ class Video:
 
 @dataclass(frozen=True)
 class Split:
-    """An annotation file: the class list it refers to, and its videos with labels."""
+    """An annotation file: the class list it refers to, its videos with labels, and among
+    which classes to choose, where not among all."""
     name: str
     classes_file: str
     classes: tuple[ActionClass, ...]
     videos: tuple[tuple[Video, int], ...]
+    candidates: tuple[ActionClass, ...] = ()
 
 
 # (colour, shape), diagonal by diagonal.
@@ -117,8 +119,7 @@ def all_splits(size: Size, seed: int) -> Iterator[Split]:
     for split in (1, 2, 3):
         # Other classes, all their videos.
         rng = np.random.default_rng([seed, 4, 100, split])
-        chosen = sorted(rng.permutation(len(pool))[:12].tolist())
-        yield Split(f'k600_split{split}', f'k600_classes_split{split}',
-                    tuple(pool[label] for label in chosen),
-                    tuple((video, chosen.index(label)) for video, label in videos
-                          if label in chosen))
+        chosen = set(rng.permutation(len(pool))[:12].tolist())
+        yield Split(f'k600_split{split}', 'k600_classes', pool,
+                    tuple((video, label) for video, label in videos if label in chosen),
+                    tuple(pool[label] for label in sorted(chosen)))

@@ -9,11 +9,13 @@ from mmaction.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vita_mm.classes import read_classes
+from vita_mm.classes import read_classes, read_templates
 from vita_mm.errors import UserError
 
 from .clip import Frozen, LoadedCLIP, load_clip
 from .vision import check_choice
+
+CHUNK = 512  # manual prompts that go through the tower at once
 
 
 class TextTower(nn.Module):
@@ -103,8 +105,8 @@ class VitaCLIPTextHead(BaseHead):
         context_position: where they stand: ``'end'`` (the class name at the end),
             ``'middle'`` (half of them before it, half behind) or ``'front'``.
         context_init: words whose embeddings the vectors start from.
-        templates: manual prompts for ``context='none'``, each with one ``{}`` for the
-            class name; the features of several are averaged.
+        templates: manual prompts for ``context='none'``, see :func:`read_templates`;
+            the features of several are averaged.
         loss_cls, topk, average_clips: as in MMAction2's heads.
     """
 
@@ -124,12 +126,13 @@ class VitaCLIPTextHead(BaseHead):
             loss_cls=loss_cls, topk=tuple(topk) if isinstance(topk, list) else topk,
             average_clips=average_clips)
         self.classes = names
+        self.clip = clip
         self.tower = Frozen(TextTower(clip.model))
         self.logit_scale = nn.Parameter(
             clip.model.logit_scale.detach().clone().reshape(()))
         self.context = None
         if context == 'none':
-            sequences = manual_prompts(clip, names, templates)
+            self.use_templates(templates)
         else:
             initial = None
             if context_init is not None:
@@ -137,23 +140,39 @@ class VitaCLIPTextHead(BaseHead):
             width = clip.model.token_embedding.embedding_dim
             self.context = LearnedContext(initial, (num_context, width), len(names),
                                           class_specific=context == 'csc')
-            sequences = context_prompts(clip, names, num_context, context_position)
-        self.sequences = TokenSequences(sequences)
+            self.sequences = TokenSequences(context_prompts(
+                clip, names, num_context, context_position))
+
+    def use_templates(self, templates: str | list[str]) -> None:
+        """Change the manual prompts of a head without learned contexts."""
+        sequences = TokenSequences(manual_prompts(self.clip, self.classes, templates))
+        self.sequences = sequences.to(self.logit_scale.device)
 
     def text_features(self) -> Tensor:
         """Unit features of the classes, (C, D')."""
+        if self.context is None:
+            return self.manual_features()
         tower = self.tower.module
-        if self.context is not None:
-            x_CLW = self.sequences.embed(tower.token_embedding, self.context())
-            return tower(x_CLW, self.sequences.eot_C)
+        x_CLW = self.sequences.embed(tower.token_embedding, self.context())
+        return tower(x_CLW, self.sequences.eot_C)
+
+    @torch.no_grad()
+    def manual_features(self) -> Tensor:
+        """The means over the templates, (C, D'); a chunk of prompts at a time, for the
+        templates of a large list make thousands."""
+        tower = self.tower.module
         x_CLW = self.sequences.embed(tower.token_embedding)
-        features = tower(x_CLW, self.sequences.eot_C).unflatten(
-            0, (-1, self.num_classes))
-        return F.normalize(features.mean(dim=0), dim=-1)
+        chunks = zip(x_CLW.split(CHUNK), self.sequences.eot_C.split(CHUNK))
+        features = torch.cat([tower(*chunk) for chunk in chunks])
+        return F.normalize(features.unflatten(0, (-1, self.num_classes)).mean(dim=0),
+                           dim=-1)
 
     def forward(self, x: Tensor, **kwargs) -> Tensor:
-        """Logits (B, C) = exp(logit_scale) · cosine, of unit features x (B, D')."""
-        text = self.text_features()
+        """Logits (B, C) of unit features x (B, D')."""
+        return self.logits(x, self.text_features())
+
+    def logits(self, x: Tensor, text: Tensor) -> Tensor:
+        """exp(logit_scale) · cosine, (B, C), of unit features (B, D') and (C, D')."""
         # Half precision would round logits near 100 to the nearest half.
         dtype = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
@@ -163,16 +182,9 @@ class VitaCLIPTextHead(BaseHead):
 def manual_prompts(clip: LoadedCLIP, names: list[str], templates: str | list[str]
                    ) -> list[list[int]]:
     """Token ids of every template filled with every name, template by template."""
-    templates = [templates] if isinstance(templates, str) else list(templates)
-    for template in templates:
-        if template.count('{}') != 1:
-            raise UserError(f'the template {template!r} must have exactly one {{}} for '
-                            'the class name')
-    if not templates:
-        raise UserError('templates is empty: give at least one, such as {}')
     return [
         framed(clip, name, clip.tokenizer.encode(template.replace('{}', name)))
-        for template in templates for name in names]
+        for template in read_templates(templates) for name in names]
 
 
 def context_prompts(clip: LoadedCLIP, names: list[str], num_context: int, position: str

@@ -37,17 +37,19 @@ class MLflowTracking(BaseVisBackend):
         experiment: default ``MLFLOW_EXPERIMENT_NAME``, else ``vita_mm``.
         run_name: default the runner's ``experiment_name``.
         tags: of the run, such as ``{'mlflow.parentRunId': ...}``.
+        parent: the header of the journal of the run that this one is part of.
         tracking_uri: default ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` in the current
             folder (SQLite), with artifacts in ``mlartifacts`` beside it.
     """
 
     def __init__(self, save_dir: str, experiment: str | None = None,
                  run_name: str | None = None, tags: dict | None = None,
-                 tracking_uri: str | None = None) -> None:
+                 parent: dict | None = None, tracking_uri: str | None = None) -> None:
         super().__init__(save_dir)
         self._experiment = experiment
         self._run_name = run_name
         self._tags = tags or {}
+        self._parent = parent
         self._uri = tracking_uri
         self._config = Config()
         self._work_dir = None
@@ -96,10 +98,10 @@ class MLflowTracking(BaseVisBackend):
                 if journal.folder.resolve() not in held and journal.acquire()]
         self.journal = resume and newest(idle, kind) or Journal.create(
             work_dir / 'mlflow', kind,
-            experiment=(self._experiment or os.environ.get('MLFLOW_EXPERIMENT_NAME')
-                        or 'vita_mm'),
-            run_name=self._run_name or run_name,
-            run_id=os.environ.get('MLFLOW_RUN_ID'),
+            experiment=(self._parent and self._parent['experiment'] or self._experiment
+                        or os.environ.get('MLFLOW_EXPERIMENT_NAME') or 'vita_mm'),
+            run_name=self._run_name or run_name, parent=self._parent,
+            run_id=None if self._parent else os.environ.get('MLFLOW_RUN_ID'),
             uri=redact(self._uri or default_uri()))
         self.kind, self._work_dir = kind, work_dir.resolve()
         OPEN_RUNS.add(self)

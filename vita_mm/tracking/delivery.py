@@ -108,10 +108,20 @@ class Delivery:
         # It is there if its process died before it could note the id.
         found = self._client.search_runs(
             [experiment], f"tags.`{JOURNAL_TAG}` = '{header['id']}'", max_results=1)
-        run = found[0] if found else self._client.create_run(
+        if found:
+            return found[0].info.run_id
+        tags = {JOURNAL_TAG: header['id']}
+        if header.get('parent'):
+            tags['mlflow.parentRunId'] = self._find_parent(header['parent'])
+        return self._client.create_run(
             experiment, start_time=header['time'], run_name=header['run_name'],
-            tags={JOURNAL_TAG: header['id']})
-        return run.info.run_id
+            tags=tags).info.run_id
+
+    def _find_parent(self, header: dict) -> str:
+        """The run of the parent's journal, whether or not any of it has been sent."""
+        if header['run_id'] and self._has_run(header['run_id']):
+            return header['run_id']
+        return self._find_or_create_run(header)
 
     def _get_experiment(self, name: str) -> str:
         from mlflow import MlflowException

@@ -50,7 +50,8 @@ class Journal:
         Args:
             root: ``<work_dir>/mlflow``.
             kind: what runs: ``train``, ``val``, ``test`` or ``run``.
-            header: the fields ``experiment``, ``run_name``, ``run_id`` and ``uri``.
+            header: the fields ``experiment``, ``run_name``, ``run_id``, ``parent`` and
+                ``uri``.
         """
         name = uuid.uuid4().hex
         stamp = time.strftime('%Y%m%d_%H%M%S')

@@ -108,17 +108,26 @@ def find_datasets(loops: dict) -> list[dict[str, str]]:
         dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
         while hasattr(dataset, 'dataset'):  # wrappers such as RepeatDataset
             dataset = dataset.dataset
-        file = getattr(dataset, 'ann_file', None)
-        if file:
+        files = annotation_files(dataset)
+        if files:
             found.append(dict(
-                name='/'.join(Path(file).parts[-2:]), digest=digest_dataset(dataset),
-                context=context, source=str(file)))
+                name='/'.join(Path(files[0]).parts[-2:]),
+                digest=digest_dataset(dataset), context=context,
+                source=' '.join(files)))
     return found
 
 
+def annotation_files(dataset) -> list[str]:
+    """The one annotation file of most datasets, or the several of ``ClipDataset``."""
+    files = getattr(dataset, 'ann_files', None) or [getattr(dataset, 'ann_file', None)]
+    return [str(file) for file in files if file]
+
+
 def digest_dataset(dataset) -> str:
-    """SHA-256 over the annotation file and the sizes of the videos, in their order."""
-    digest = hashlib.sha256(Path(dataset.ann_file).read_bytes())
+    """SHA-256 over the annotation files and the sizes of the videos, in their order."""
+    digest = hashlib.sha256()
+    for file in annotation_files(dataset):
+        digest.update(Path(file).read_bytes())
     videos = [dataset.get_data_info(index).get('filename')
               for index in range(len(dataset))]
     # On a network file system each size is a round trip; do many at a time.

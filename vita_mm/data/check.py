@@ -1,0 +1,363 @@
+"""Which videos of a dataset can be read: opens them all before a run has to.
+
+What is found is appended at once to ``ANN.check.jsonl`` beside the annotation file
+``ANN``, so that a check that was interrupted goes on where it stopped; the report is
+``ANN.check.json``. For a dataset of several annotation files both lie beside the first,
+and ANN is their names with ``+`` between.
+"""
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import connection
+from pathlib import Path
+from typing import NamedTuple
+
+from mmaction.registry import DATASETS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from rich.progress import (BarColumn, MofNCompleteColumn, Progress, TextColumn,
+                           TimeRemainingColumn)
+
+from vita_mm.errors import UserError
+from vita_mm.tracking.probes import annotation_files, digest_dataset
+
+PARTS = ('train', 'val', 'test')
+FAULTS = ('missing', 'empty', 'broken', 'hangs', 'crashes')
+# -P: else modules of this folder could stand in the way of those that decord imports.
+OPEN_VIDEO = (sys.executable, '-P', str(Path(__file__).with_name('open_video.py')))
+TIMEOUT = 60  # seconds
+
+
+class Finding(NamedTuple):
+    """What became of opening a video: its number of frames, or one of ``FAULTS``."""
+    frames: int | None = None
+    fault: str | None = None
+    reason: str | None = None
+
+
+class Stamp(NamedTuple):
+    """Whether a file has changed."""
+    size: int
+    mtime_ns: int
+
+
+def find_datasets(config: Config, parts: list[str]) -> list:
+    """The datasets of a config's dataloaders, those of the same annotations once.
+
+    Args:
+        parts: some of ``PARTS``; those that the config does not have are passed over.
+
+    Raises:
+        UserError: if there are none, or one of them cannot be built.
+    """
+    init_default_scope(config.get('default_scope') or 'mmaction')
+    found = {}
+    for part in parts:
+        loader = config.get(f'{part}_dataloader')
+        if loader:
+            dataset = build_dataset(loader.get('dataset'), part)
+            found.setdefault(tuple(annotation_files(dataset)), dataset)
+    if not found:
+        raise UserError(f'{config.filename} has no dataset for {", ".join(parts)}')
+    return list(found.values())
+
+
+def build_dataset(settings: dict, part: str):
+    """A dataset of videos, without wrappers such as ``RepeatDataset``.
+
+    Raises:
+        UserError: if it cannot be built, or is of something else.
+    """
+    try:
+        dataset = DATASETS.build(settings)
+    except (OSError, KeyError, TypeError, ValueError, AssertionError) as error:
+        raise UserError(f'the dataset of {part}_dataloader does not build: {error}'
+                        ) from error
+    while hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
+    if not annotation_files(dataset) or 'filename' not in dataset.get_data_info(0):
+        raise UserError(f'the dataset of {part}_dataloader is no annotation file of '
+                        'videos, so that there is nothing to open')
+    return dataset
+
+
+def check_dataset(dataset, full: bool = False, workers: int | None = None,
+                  timeout: float = TIMEOUT,
+                  command: tuple[str, ...] = OPEN_VIDEO) -> dict:
+    """Open all videos of a dataset; those found readable by an earlier call are not.
+
+    Args:
+        full: decode all frames rather than the first, middle and last.
+        workers: how many processes; None: as many as cores.
+        timeout: seconds after which a video counts as one that hangs its decoder.
+        command: runs a process that opens videos, see ``open_video.py``.
+
+    Returns:
+        The report, which is also written to ``ANN.check.json``.
+
+    Raises:
+        UserError: if that or the journal cannot be written, or the command fails.
+    """
+    stem = report_stem(annotation_files(dataset))
+    # A single annotation file may name a video twice.
+    videos = list(dict.fromkeys(
+        dataset.get_data_info(index)['filename'] for index in range(len(dataset))))
+    # On a network file system each look is a round trip; take many at a time.
+    with ThreadPoolExecutor(16) as pool:
+        stamps = dict(zip(videos, pool.map(look_at, videos)))
+    with contextlib.closing(Journal(f'{stem}.check.jsonl')) as journal:
+        findings = known_findings(stamps, journal.read(), full)
+        rest = [video for video in videos if video not in findings]
+        results = open_videos(rest, full, workers or os.cpu_count(), timeout, command)
+        # Closed at once when Ctrl-C comes, else the processes would go on.
+        with contextlib.closing(results), \
+                show_progress(os.path.basename(stem), len(videos)) as advance:
+            advance(len(findings))
+            for video, finding in results:
+                journal.append(video, stamps[video], full, finding)
+                findings[video] = finding
+                advance(1)
+    report = make_report(dataset, {video: findings[video] for video in videos}, full)
+    write_json(f'{stem}.check.json', report)
+    return report
+
+
+def report_stem(files: list[str]) -> str:
+    """Beside the first annotation file, named after all."""
+    return os.path.join(os.path.dirname(files[0]), '+'.join(map(os.path.basename, files)))
+
+
+def look_at(video: str) -> Stamp | None:
+    """None if the file is missing."""
+    try:
+        status = os.stat(video)
+    except OSError:
+        return None
+    return Stamp(status.st_size, status.st_mtime_ns)
+
+
+def known_findings(stamps: dict[str, Stamp | None], records: dict[str, dict], full: bool
+                   ) -> dict[str, Finding]:
+    """What is known of videos without opening them.
+
+    Those that had a fault are not among them: it may have been the disk's or the
+    machine's. Nor are those of which not all frames were decoded, if they should be.
+
+    Args:
+        records: of earlier checks, see :meth:`Journal.read`.
+    """
+    known = {}
+    for video, stamp in stamps.items():
+        record = records.get(video, {})
+        if stamp is None:
+            known[video] = Finding(fault='missing', reason='there is no such file')
+        elif stamp.size == 0:
+            known[video] = Finding(fault='empty', reason='the file has no bytes')
+        elif record.get('frames') and (record['full'] or not full) \
+                and stamp == (record['size'], record['mtime_ns']):
+            known[video] = Finding(record['frames'])
+    return known
+
+
+class Journal:
+    """What opening videos showed, one line of JSON each, only ever appended to.
+
+    Raises:
+        UserError: if the file cannot be opened.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with writing(path):
+            self._file = open(path, 'ab+', buffering=0)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def read(self) -> dict[str, dict]:
+        """The last record of each video."""
+        self._file.seek(0)
+        content = self._file.read()
+        if content and not content.endswith(b'\n'):
+            with writing(self.path):
+                self._file.write(b'\n')  # what follows shall not hang on a torn line
+        records = {}
+        for line in content.splitlines():
+            with contextlib.suppress(ValueError):  # torn
+                record = json.loads(line)
+                records[record['path']] = record
+        return records
+
+    def append(self, video: str, stamp: Stamp, full: bool, finding: Finding) -> None:
+        """Raises UserError if the disk is full."""
+        record = dict(path=video, full=full, **stamp._asdict(), **finding._asdict())
+        with writing(self.path):
+            self._file.write(json.dumps(record).encode() + b'\n')
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f'cannot write {path}: {error.strerror}') from error
+
+
+def write_json(path: str, content: dict) -> None:
+    with writing(path):
+        Path(f'{path}.part').write_text(json.dumps(content, indent=1))
+        os.replace(f'{path}.part', path)
+
+
+@contextlib.contextmanager
+def show_progress(name: str, total: int) -> Iterator:
+    """Gives a function that is told of videos which are done, by their number."""
+    columns = (TextColumn('{task.description}', markup=False), BarColumn(),
+               MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task(name, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def make_report(dataset, findings: dict[str, Finding], full: bool) -> dict:
+    """The content of ``ANN.check.json``.
+
+    Args:
+        findings: of all videos, in the order of the dataset.
+    """
+    span = clip_span(dataset)
+    faults = [dict(path=video, fault=finding.fault, reason=finding.reason)
+              for video, finding in findings.items() if finding.fault]
+    short = [video for video, finding in findings.items()
+             if not finding.fault and finding.frames < span]
+    counts = {name: sum(fault['fault'] == name for fault in faults) for name in FAULTS}
+    return dict(
+        annotations=annotation_files(dataset), digest=digest_dataset(dataset),
+        videos=len(findings), readable=len(findings) - len(faults), **counts,
+        short=len(short), full=full, faults=faults, short_videos=short)
+
+
+def clip_span(dataset) -> int:
+    """Frames that a video needs for its clip not to repeat any; 1 if none is sampled."""
+    for transform in dataset.pipeline.transforms:
+        if hasattr(transform, 'clip_len'):
+            # UniformSample has no interval: it takes a frame of each part of the video.
+            return (transform.clip_len - 1) * getattr(transform, 'frame_interval', 1) + 1
+    return 1
+
+
+def open_videos(videos: list[str], full: bool, workers: int, timeout: float,
+                command: tuple[str, ...]) -> Generator[tuple[str, Finding]]:
+    """Open videos in parallel; yields each with its finding, in the order they finish.
+
+    Arguments and errors are those of :func:`check_dataset`.
+    """
+    waiting = deque(videos)
+    openers = [Opener(command, timeout) for _ in range(min(workers, len(videos)))]
+    try:
+        for opener in openers:  # first all of them, for each takes a moment to start
+            opener.start()
+        for opener in openers:
+            opener.give(waiting.popleft(), full)
+        while openers:
+            for opener in wait_for_some(openers):
+                yield opener.video, opener.finding()
+                if waiting:
+                    opener.give(waiting.popleft(), full)
+                else:
+                    opener.stop()
+                    openers.remove(opener)
+    finally:
+        for opener in openers:
+            opener.stop()
+
+
+def wait_for_some(openers: list['Opener']) -> list['Opener']:
+    """Those that have an answer, have died, or are late."""
+    left = min(opener.deadline for opener in openers) - time.monotonic()
+    ready = connection.wait(openers, max(left, 0))
+    now = time.monotonic()
+    return [opener for opener in openers if opener in ready or opener.deadline <= now]
+
+
+class Opener:
+    """A process that opens videos one after the other; a new one where it dies.
+
+    Args:
+        command: what to run, see ``open_video.py``.
+        timeout: seconds for each video.
+    """
+
+    def __init__(self, command: tuple[str, ...], timeout: float) -> None:
+        self.command = command
+        self.timeout = timeout
+        self.video = self.deadline = self._process = None
+        self._ready = False
+
+    def fileno(self) -> int:
+        """For :func:`multiprocessing.connection.wait`."""
+        return self._process.stdout.fileno()
+
+    def start(self) -> None:
+        self._ready = False
+        # In a group of its own, because Ctrl-C is for the main process alone.
+        self._process = subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
+            process_group=0)
+
+    def give(self, video: str, full: bool) -> None:
+        """Have it open a video.
+
+        Raises:
+            UserError: if the process does not start.
+        """
+        if self._process is None:
+            self.start()
+        if not self._ready:  # the time to start is not the video's
+            self._ready = bool(self._process.stdout.readline())
+        if not self._ready:
+            raise UserError('the process that opens videos does not start; to see why, '
+                            f'run: {shlex.join(self.command)}')
+        self.video, self.deadline = video, time.monotonic() + self.timeout
+        request = json.dumps(dict(path=video, full=full))
+        with contextlib.suppress(BrokenPipeError):  # it has died: finding() will say so
+            self._process.stdin.write(request.encode() + b'\n')
+
+    def finding(self) -> Finding:
+        """What became of its video; if there is no answer yet, there will be none."""
+        if not connection.wait([self], 0):
+            self.stop()
+            return Finding(fault='hangs', reason=f'no end after {self.timeout:g} s')
+        line = self._process.stdout.readline()
+        if line.endswith(b'\n'):
+            return Finding(**json.loads(line))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)  # it is ending by itself: how, is the reason
+        return Finding(fault='crashes', reason=describe_exit(self.stop()))
+
+    def stop(self) -> int | None:
+        """Kill the process, if there is one; returns its exit code."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        process.kill()
+        process.stdin.close()
+        process.stdout.close()
+        try:
+            return process.wait(1)
+        except subprocess.TimeoutExpired:  # it waits for a network disk that is away
+            return None
+
+
+def describe_exit(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f'the decoder died of {signal.Signals(-code).name}'
+    return f'the decoder ended with exit code {code}'

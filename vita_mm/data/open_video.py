@@ -1,0 +1,74 @@
+"""Opens videos for check.py, which runs this file by its path as a process of its own.
+
+A decoder may hang or crash, so that it has to be in a process that may be killed. There
+are many of them, therefore nothing is imported but decord: not even ``vita_mm``.
+
+It says on stdout, in a line of JSON each, first ``{}``: it is ready; then, for each
+request ``{"path": ..., "full": ...}`` on stdin, ``{"frames": ...}``, or ``{"fault":
+"broken", "reason": ...}``.
+"""
+import ctypes
+import json
+import os
+import re
+import signal
+import sys
+
+import decord
+
+FRAMES_AT_ONCE = 16  # that frames of any size fit in the memory
+REASON_LENGTH = 200
+# Time and place in decord's source, which it writes before its messages.
+DECORD_PLACE = re.compile(r'\[[\d:]+\] \S+:\d+: ')
+
+
+def main() -> None:
+    die_with_parent()
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), 'w')
+    print('{}', file=answers, flush=True)
+    silence()
+    for line in sys.stdin:
+        print(json.dumps(answer(**json.loads(line))), file=answers, flush=True)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies, even in a decoder."""
+    if sys.platform == 'linux':
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+def silence() -> None:
+    """Drop what decoders print: the reason of a fault is in the answer."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+
+
+def answer(path: str, full: bool) -> dict:
+    try:
+        return dict(frames=count_frames(path, full))
+    except Exception as error:  # decoders raise many kinds
+        return dict(fault='broken', reason=describe(error))
+
+
+def count_frames(path: str, full: bool) -> int:
+    """The number of frames; decodes the first, middle and last one, or all of them."""
+    with open(path, 'rb'):  # if this fails, its error says more than decord's
+        pass
+    reader = decord.VideoReader(path, num_threads=1)
+    count = len(reader)
+    wanted = range(count) if full else sorted({0, count // 2, count - 1})
+    for first in range(0, len(wanted), FRAMES_AT_ONCE):
+        reader.get_batch(wanted[first:first + FRAMES_AT_ONCE])
+    return count
+
+
+def describe(error: Exception) -> str:
+    """The error in one line."""
+    text = ' '.join(DECORD_PLACE.sub('', str(error)).split())
+    return f'{type(error).__name__}: {text}'[:REASON_LENGTH]
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,77 @@
+"""Evaluation of one pass over the videos with several sets of manual prompts."""
+import logging
+from collections.abc import Iterable
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.registry import LOOPS
+from mmengine.runner import TestLoop
+from rich.progress import track
+
+from vita_mm.errors import UserError
+
+
+@LOOPS.register_module()
+class ZeroShotLoop(TestLoop):
+    """A test loop that computes video features once and text features once a prompt set.
+
+    Its metrics are those of the evaluator for each set, ``SET/acc/top1`` and so on.
+
+    Args:
+        prompts: name to templates, see :func:`vita_mm.classes.read_templates`.
+        **kwargs: as in MMEngine's ``TestLoop``.
+    """
+
+    def __init__(self, runner, dataloader, evaluator,
+                 prompts: dict[str, str | list[str]], **kwargs) -> None:
+        super().__init__(runner, dataloader, evaluator, **kwargs)
+        if not prompts:
+            raise UserError("prompts is empty: give at least one set, such as name='{}'")
+        self.prompts = prompts
+
+    @torch.no_grad()
+    def run(self) -> dict:
+        runner = self.runner
+        runner.call_hook('before_test')
+        runner.call_hook('before_test_epoch')
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        head = model.cls_head
+        if head.context is not None:
+            raise UserError('zero-shot evaluation has manual prompts: set '
+                            "model.cls_head.context='none'")
+        model.eval()
+        batches = []
+        for index, batch in enumerate(self.progress()):
+            runner.call_hook('before_test_iter', batch_idx=index, data_batch=batch)
+            batches.append(video_features(model, batch))
+            runner.call_hook('after_test_iter', batch_idx=index, data_batch=batch,
+                             outputs=batches[-1][1])
+        metrics = {}
+        for name, templates in self.prompts.items():
+            head.use_templates(templates)
+            text = head.text_features()
+            for features, samples in batches:
+                head.predict_by_feat(head.logits(features.to(text.device), text),
+                                     samples)
+                self.evaluator.process(samples)
+            found = self.evaluator.evaluate(len(self.dataloader.dataset))
+            metrics.update({f'{name}/{key}': value for key, value in found.items()})
+        runner.call_hook('after_test_epoch', metrics=metrics)
+        runner.call_hook('after_test')
+        return metrics
+
+    def progress(self) -> Iterable:
+        """The batches, with a bar where the logger does not tell of them."""
+        quiet = self.runner.logger.level <= logging.INFO or not is_main_process()
+        return track(self.dataloader, self.runner.experiment_name, disable=quiet)
+
+
+def video_features(model, batch: dict) -> tuple[torch.Tensor, list]:
+    """Unit features of all views of a batch, (B * views, D'), and its data samples.
+
+    They wait on the CPU: a whole dataset of them is small, but not for a GPU at work.
+    """
+    data = model.data_preprocessor(batch, training=False)
+    features, _ = model.extract_feat(data['inputs'], test_mode=True)
+    return features.cpu(), [sample.cpu() for sample in data['data_samples']]
