@@ -61,11 +61,11 @@ def config(tmp_path_factory):
     return write_world(tmp_path_factory.mktemp('world'), num_train=8, num_val=3)
 
 
-def broken_video_in_training(config, folder):
-    lines = (config.parent / 'train.txt').read_text().splitlines()
-    (folder / 'list.txt').write_text('\n'.join(['gone.mp4 0'] + lines[1:]))
+def no_video_where_the_config_says(config, folder):
     return (['tools/train.py', config, '--cfg-options',
-             f'train_dataloader.dataset.ann_file={folder}/list.txt'], 'gone.mp4')
+             f'train_dataloader.dataset.data_prefix.video={folder}'],
+            'does not exist; correct its path in the annotations or data_prefix; nor can '
+            'others be read')
 
 
 def class_list_of_wrong_length(config, folder):
@@ -103,7 +103,7 @@ def checkpoint_without_a_key(config, folder):
 
 
 @pytest.mark.parametrize('make', [
-    broken_video_in_training, class_list_of_wrong_length, misspelt_option_of_ours,
+    no_video_where_the_config_says, class_list_of_wrong_length, misspelt_option_of_ours,
     misspelt_top_level_key, config_that_is_not_there, pickle_with_code,
     checkpoint_without_a_key])
 def test_a_tool_stops_with_one_sentence(config, tmp_path, make):

@@ -9,7 +9,9 @@ from mmaction.registry import MODELS
 
 from reference import Options, logits
 from vita_mm.errors import UserError
-from vita_mm.released import read_released
+from vita_mm.inference import build_model as build_described
+from vita_mm.inference import read_model
+from vita_mm.released import projection_report, read_released, released_checkpoint
 from world import run
 
 ARCH = tiny_clip_config(quick_gelu=True)
@@ -68,7 +70,8 @@ def released_state(model, clip, patch_bias):
     state |= in_released_names(model.state_dict())
     head = model.cls_head
     embedded = clip['token_embedding.weight'][head.sequences.ids_CL]
-    padding = clip['token_embedding.weight'][0].expand(len(embedded), 60, -1)
+    padding = clip['token_embedding.weight'][0].expand(
+        len(embedded), 77 - embedded.shape[1], -1)
     state['prompt_learner.token_prefix'] = embedded[:, :1]
     state['prompt_learner.token_suffix'] = torch.cat(
         [embedded[:, 1 + head.context.vectors.shape[-2]:], padding], dim=1)
@@ -120,6 +123,7 @@ def test_the_model_read_is_the_model_written(case):
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize('case', ['csc'], indirect=True)
 def test_parity_check_passes_what_is_equal_and_fails_what_is_not(case):
     folder, _ = case
     done = run('tools/check_parity.py', folder, cwd=folder)
@@ -132,22 +136,72 @@ def test_parity_check_passes_what_is_equal_and_fails_what_is_not(case):
     assert done.returncode == 1 and 'DIFFERS' in done.stdout
 
 
-def test_conversion_writes_a_checkpoint_and_the_clip_inside(case):
-    folder, _ = case
-    done = run('tools/convert_checkpoint.py', 'case.pth', 'ours.pth', '--clip-out',
-               'clip.pt', '--vision-heads', 4, '--text-heads', 2, cwd=folder)
+def convert(folder, source, target, *options):
+    done = run('tools/convert_checkpoint.py', source, target, *options, cwd=folder)
     assert done.returncode == 0, done.stdout
-    checkpoint = torch.load(folder / 'ours.pth', weights_only=True)
-    classes = checkpoint['meta']['cls_head']['classes']
-    head = dict(checkpoint['meta']['cls_head'], type='VitaCLIPTextHead')
-    model = MODELS.build(dict(
-        type='VitaCLIP',
-        clip=dict(arch=checkpoint['meta']['clip_config'],
-                  pretrained=str(folder / 'clip.pt')),
-        backbone=dict(checkpoint['meta']['backbone'], type='VitaCLIPVisionTransformer'),
-        cls_head=head))
-    model.load_state_dict(checkpoint['state_dict'])  # the same CLIP: accepted
-    assert [name.replace('_', ' ') for name in CLASSES] == classes
+    return done.stdout
+
+
+@pytest.mark.parametrize('case', ['uc'], indirect=True)
+def test_conversion_there_and_back(case):
+    """What comes out is used without a config, and goes back bit for bit."""
+    folder, model = case
+    said = convert(folder, 'case.pth', 'ours.pth', '--clip-out', folder / 'clip.pt',
+                   '--vision-heads', 4, '--text-heads', 2)
+    assert "'num_context': 3" in said and 'model.cls_head.num_context=3' in said
+    assert 'looks trained' in said
+    again = build_described(*read_model(str(folder / 'ours.pth')))
+    assert again.cls_head.classes == [name.replace('_', ' ') for name in CLASSES]
+    video = random_video().float()
+    ours, theirs = (one(video, mode='tensor', stage='head') for one in (again, model))
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+    # The bias of the patch embedding is in the position embedding from here on.
+    convert(folder, 'ours.pth', 'back.pth', '--to', 'released')
+    convert(folder, 'back.pth', 'ours2.pth', '--clip-out', folder / 'clip2.pt',
+            '--vision-heads', 4, '--text-heads', 2)
+    once, twice = (torch.load(folder / f'{name}.pth', weights_only=True)['state_dict']
+                   for name in ('ours', 'ours2'))
+    assert once.keys() == twice.keys()
+    assert all(torch.equal(once[key], twice[key]) for key in once
+               if key != '_extra_state')
+    first, second = (torch.load(folder / name, weights_only=True)['model']
+                     for name in ('case.pth', 'back.pth'))
+    assert first.keys() == second.keys()
+    moved = {'module.visual.patch_embed.proj.bias', 'module.visual.pos_embed'}
+    assert all(torch.equal(first[key], second[key]) for key in first.keys() - moved)
+
+
+@pytest.mark.parametrize('position', ['end', 'middle', 'front'])
+def test_a_model_of_ours_in_the_released_format_reads_as_itself(
+        build_model, tmp_path, position):
+    model = build_model(head=dict(context_position=position), arch=ARCH,
+                        dtype=torch.float32)
+    torch.save(released_checkpoint(model), tmp_path / 'released.pth')
+    released = read_released(str(tmp_path / 'released.pth'), context_position=position,
+                             **HEADS)
+    ours = model.state_dict()
+    found = released.state_dict()
+    assert ours.keys() == found.keys()
+    assert all(torch.equal(ours[key], found[key]) for key in ours
+               if key != '_extra_state')
+    assert released.clip.identity['sha256'] == model.clip_identity['sha256']
+    assert released.cls_head['classes'] == model.cls_head.classes
+
+
+def test_an_untrained_projection_is_told_from_a_trained_one(build_model):
+    model = build_model(dtype=torch.float32, scattered=False)
+    assert projection_report(model.state_dict()).endswith(
+        "zero in 3 of 3 layers, weights within Xavier's bound in 3, uniform "
+        '(Kolmogorov-Smirnov, 1 %) in 3: looks untrained')
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-4, weight_decay=.05)
+    for _ in range(3):
+        optimizer.zero_grad()
+        logits = model(random_video().float(), mode='tensor', stage='head')
+        torch.nn.functional.cross_entropy(logits, torch.tensor([0, 2])).backward()
+        optimizer.step()
+    assert projection_report(model.state_dict()).endswith('looks trained')
+    assert projection_report({}) == 'P_sum: there is none'
 
 
 @pytest.mark.parametrize('change, fault', [

@@ -519,6 +519,24 @@ def test_sync_of_a_folder_without_journal(database, tmp_path, sync_tool):
     assert f'{tmp_path} has no MLflow journal' in errors
 
 
+def test_a_part_that_is_sent_before_the_whole_finds_its_place(
+        client, database, dead_server, tmp_path):
+    whole = tracking.MLflowTracking(str(tmp_path), 'parts', tracking_uri=dead_server)
+    whole.start('zero_shot', tmp_path / 'whole', run_name='all')
+    part = tracking.MLflowTracking(str(tmp_path), parent=whole.journal.header)
+    part.start('test', tmp_path / 'part', run_name='one of them')
+    part.add_scalar('acc', .5)
+    part.close()
+    whole.add_scalar('mean', .5)
+    whole.close()
+    tracking.sync(tracking.find_journals(tmp_path / 'whole')[0])
+    runs = {run.info.run_name: run for run in find_runs(client, 'parts')}
+    assert runs.keys() == {'all', 'one of them'}
+    assert runs['one of them'].data.tags['mlflow.parentRunId'] == runs['all'].info.run_id
+    assert runs['all'].data.metrics == {'mean': .5}
+    assert runs['all'].info.status == 'FINISHED'
+
+
 def test_server_coming_back_is_said_once(client, database, dead_server, tmp_path,
                                          monkeypatch):
     said = []

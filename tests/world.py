@@ -45,10 +45,10 @@ val_pipeline = [
 test_pipeline = val_pipeline
 shared = dict(classes='{world}/classes.txt', data_prefix=dict(video='{world}'))
 train_dataloader = dict(
-    batch_size=8, num_workers=1,
+    batch_size=8, num_workers=1, persistent_workers=False,
     dataset=dict(ann_file='{world}/train.txt', pipeline=train_pipeline, **shared))
 val_dataloader = dict(
-    batch_size=8, num_workers=1,
+    batch_size=8, num_workers=1, persistent_workers=False,
     dataset=dict(ann_file='{world}/val.txt', pipeline=val_pipeline, **shared))
 test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=3)

@@ -1,44 +1,112 @@
-"""Convert a checkpoint of the released Vita-CLIP code into one of vita_mm.
+"""Convert checkpoints between the released Vita-CLIP code and vita_mm.
 
     python tools/convert_checkpoint.py IN OUT [--clip-out FILE]
+    python tools/convert_checkpoint.py IN OUT --to released [--clip FILE]
 
-OUT holds the trained tensors and the fingerprint of the CLIP inside IN; with --clip-out
-that CLIP is written too, as an open_clip checkpoint.
+From the released code: OUT holds the trained tensors and the fingerprint of the CLIP
+inside IN; with --clip-out that CLIP is written too, as an open_clip checkpoint.
+To the released code: OUT holds everything, the CLIP that IN was trained on included.
 """
 import argparse
+import json
 
-import vita_mm  # noqa: F401
 from vita_mm.checkpoints import write_atomically
-from vita_mm.errors import cli_errors
-from vita_mm.released import read_released
+from vita_mm.description import KEY, describe
+from vita_mm.errors import UserError, cli_errors
+from vita_mm.inference import build_model, read_model
+from vita_mm.models.clip import read_architecture
+from vita_mm.released import (ReleasedCheckpoint, projection_report, read_released,
+                              released_checkpoint)
+
+# Of configs/released/vita_k400.py.
+STANDARD = dict(backbone=dict(num_frames=8, summary=True, local=True, num_global=8),
+                cls_head=dict(context='csc', num_context=8, context_position='end'))
+OPENAI_PIXELS = dict(mean=[122.7709383, 116.7460125, 104.09373615],
+                     std=[68.5005327, 66.6321579, 70.32316305])
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('input', metavar='IN')
     parser.add_argument('output', metavar='OUT')
-    parser.add_argument('--clip-out', help='write the CLIP inside IN to this file')
-    parser.add_argument('--classes', help='class names: a file, or kinetics400; '
-                        'by default told from the tokens in IN')
-    parser.add_argument('--vision-heads', type=int, help='default: width / 64')
-    parser.add_argument('--text-heads', type=int, help='default: width / 64')
-    parser.add_argument('--context-position', default='end',
-                        choices=('end', 'middle', 'front'))
+    parser.add_argument('--to', choices=('vita_mm', 'released'), default='vita_mm')
+    released = parser.add_argument_group('from the released code')
+    released.add_argument('--clip-out', help='write the CLIP inside IN to this file')
+    released.add_argument('--classes', help='class names: a file, or kinetics400; '
+                          'by default told from the tokens in IN')
+    released.add_argument('--vision-heads', type=int, help='default: width / 64')
+    released.add_argument('--text-heads', type=int, help='default: width / 64')
+    released.add_argument('--context-position', default='end',
+                          choices=('end', 'middle', 'front'))
+    ours = parser.add_argument_group('to the released code')
+    ours.add_argument('--config', help='where IN does not describe itself')
+    ours.add_argument('--clip', help='the file of the CLIP weights')
     args = parser.parse_args()
+    if args.to == 'released' and args.clip_out:
+        raise UserError('--clip-out is for the other direction: in the released format '
+                        'the CLIP is inside OUT')
+    return args
+
+
+def from_released(args: argparse.Namespace) -> None:
     released = read_released(
         args.input, classes=args.classes, vision_heads=args.vision_heads,
         text_heads=args.text_heads, context_position=args.context_position)
-    meta = dict(converted_from=args.input, backbone=released.backbone,
-                cls_head=released.cls_head, clip_config=released.clip_config)
+    clip = find_clip(released, args.clip_out)
+    meta = dict(converted_from=args.input)
+    if 'classes' in released.cls_head:
+        meta[KEY] = json.dumps(describe(
+            dict(clip=clip, backbone=released.backbone, cls_head=released.cls_head,
+                 data_preprocessor=OPENAI_PIXELS),
+            [dict(type='SampleFrames', clip_len=released.backbone['num_frames'],
+                  frame_interval=16)]))
+    if args.clip_out:
+        write_atomically(released.clip.model.state_dict(), args.clip_out)
+        print(f'{args.clip_out}: the CLIP inside, as an open_clip checkpoint')
     write_atomically(dict(meta=meta, state_dict=released.state_dict()), args.output)
     print(f'{args.output}: {len(released.trained)} trained tensors')
     print(f'  backbone: {released.backbone}')
     head = {key: value for key, value in released.cls_head.items() if key != 'classes'}
     print(f'  cls_head: {head}, {len(released.cls_head.get("classes", ()))} classes')
     print(f'  CLIP inside: sha256 {released.clip.identity["sha256"]}')
-    if args.clip_out:
-        write_atomically(released.clip.model.state_dict(), args.clip_out)
-        print(f'{args.clip_out}: that CLIP, as an open_clip checkpoint')
+    print(f'  {projection_report(released.trained)}')
+    print(f'  evaluate it with configs/released/vita_k400.py {options(released, clip)}')
+
+
+def find_clip(released: ReleasedCheckpoint, clip_out: str | None) -> dict:
+    """How a config names the CLIP inside."""
+    standard = read_architecture('ViT-B-16')
+    same = all(released.clip_config[part].get(key) == value
+               for part in ('vision_cfg', 'text_cfg')
+               for key, value in standard[part].items())
+    arch = 'ViT-B-16' if same else released.clip_config
+    return dict(arch=arch, pretrained=clip_out or 'openai', quick_gelu=True)
+
+
+def options(released: ReleasedCheckpoint, clip: dict) -> str:
+    """What differs from that config, for its command line."""
+    found = [f'model.{part}.{key}={getattr(released, part)[key]}'
+             for part, values in STANDARD.items() for key, value in values.items()
+             if key in getattr(released, part) and getattr(released, part)[key] != value]
+    if clip['pretrained'] != 'openai':
+        found += [f'model.clip.pretrained={clip["pretrained"]}',
+                  'model.clip.quick_gelu=True']
+    return '--cfg-options ' + ' '.join(found) if found else ''
+
+
+def to_released(args: argparse.Namespace) -> None:
+    model = build_model(*read_model(args.input, args.config, args.clip))
+    checkpoint = released_checkpoint(model)
+    write_atomically(checkpoint, args.output)
+    print(f'{args.output}: {len(checkpoint["model"])} tensors in the released format')
+
+
+def main() -> None:
+    args = parse_args()
+    if args.to == 'released':
+        to_released(args)
+    else:
+        from_released(args)
 
 
 if __name__ == '__main__':

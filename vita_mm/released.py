@@ -1,4 +1,4 @@
-"""Checkpoints of the code that the paper's authors released.
+"""Checkpoints of the code that the paper's authors released: reading and writing.
 
 They hold ``{'model': {...}}`` with keys prefixed ``module.``: CLIP's own weights under
 the released names, and what was trained. Reading one is total: every key is used, or
@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 import open_clip
 import torch
+from scipy.stats import kstest
 from torch import Tensor
 
 from .checkpoints import read_tensors
 from .classes import packaged_classes, read_classes
 from .errors import UserError
 from .models.clip import LoadedCLIP, fingerprint
-from .models.recognizer import pack_identity
+from .models.recognizer import VitaCLIP, pack_identity
+from .models.text import VitaCLIPTextHead
 
 HEAD_WIDTH = 64  # of every CLIP that was released; the file does not say
 
@@ -124,6 +126,84 @@ def to_released(ours: dict[str, Tensor], matches: list[Match]) -> dict[str, Tens
             packed = len(match.released) > 1
             released.update(zip(match.released, whole.chunk(3) if packed else [whole]))
     return released
+
+
+def released_checkpoint(model: VitaCLIP) -> dict:
+    """A checkpoint as the released code saves them, of a model of ours.
+
+    What :func:`read_released` read comes back bit for bit, but for a bias of the patch
+    embedding: it was made part of the position embedding, and stays there.
+    """
+    clip = model.cls_head.clip.model.state_dict()
+    trained = {key: value for key, value in model.state_dict().items()
+               if key != '_extra_state'}
+    num_layers = len(model.backbone.prompts)
+    released = to_released(clip, vision_matches(num_layers))
+    released |= {f'textual.{key}': value for key, value in clip.items()
+                 if not key.startswith('visual.') and key != 'logit_scale'}
+    released['visual.patch_embed.proj.bias'] = torch.zeros(len(clip['visual.conv1.weight']))
+    released |= join_layers(to_released(trained, trained_matches(num_layers)), num_layers)
+    released |= prompt_tokens(model.cls_head)
+    return dict(model={f'module.{key}': value.clone().contiguous()
+                       for key, value in released.items()})
+
+
+def prompt_tokens(head: VitaCLIPTextHead) -> dict[str, Tensor]:
+    """Embeddings of SOT and of what follows the context up to the full length."""
+    if head.context is None:
+        return {}
+    sequences, embedding = head.sequences, head.clip.model.token_embedding.weight
+    ids = torch.zeros(len(sequences.ids_CL), head.clip.model.context_length,
+                      dtype=torch.long)
+    ids[:, 0] = sequences.ids_CL[:, 0]
+    num_context = sequences.context_CM.shape[1]
+    for row, length in enumerate((sequences.eot_C + 1).tolist()):
+        # In the released file the context always stands before the name.
+        kept = torch.ones(length, dtype=torch.bool)
+        kept[sequences.context_CM[row]] = False
+        tokens = sequences.ids_CL[row, :length][kept][1:]
+        ids[row, 1 + num_context:1 + num_context + len(tokens)] = tokens
+    embedded = embedding[ids]
+    return {'prompt_learner.token_prefix': embedded[:, :1],
+            'prompt_learner.token_suffix': embedded[:, 1 + num_context:]}
+
+
+def join_layers(released: dict[str, Tensor], num_layers: int) -> dict[str, Tensor]:
+    """The inverse of :func:`split_layers`."""
+    whole = {key: value[None] if key.endswith('local_prompts') else value
+             for key, value in released.items()}
+    prompts = [whole.pop(f'visual.blocks.{layer}.global_prompts', None)
+               for layer in range(num_layers)]
+    if prompts[0] is not None:
+        whole['visual.global_prompts'] = torch.stack(prompts)
+    return whole
+
+
+def projection_report(trained: dict[str, Tensor]) -> str:
+    """Whether P_sum looks as if it was trained, and why.
+
+    The released code leaves it where it is drawn: biases of zero, weights uniform within
+    Xavier's bound. A trained one differs in all layers.
+    """
+    zero = bounded = uniform = number = 0
+    for key, weight in trained.items():
+        if not key.endswith('.projection.weight'):
+            continue
+        bound = (6 / sum(weight.shape))**0.5
+        values = weight.double().flatten().numpy()
+        distance = kstest(values, 'uniform', args=(-bound, 2 * bound)).statistic
+        number += 1
+        zero += not trained[key.replace('weight', 'bias')].any()
+        bounded += abs(values).max() <= bound * (1 + 1e-6)
+        uniform += distance < 1.63 / len(values)**0.5  # the 1 % level
+    if not number:
+        return 'P_sum: there is none'
+    facts = (f'P_sum: bias zero in {zero} of {number} layers, weights within Xavier\'s '
+             f'bound in {bounded}, uniform (Kolmogorov-Smirnov, 1 %) in {uniform}: ')
+    # One layer in a hundred of untrained ones fails the last test by chance.
+    if zero == bounded == number and uniform >= 0.8 * number:
+        return facts + 'looks untrained'
+    return facts + ('looks trained' if zero == 0 else 'mixed')
 
 
 def split_layers(released: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='ClassCheckHook'),
     dict(type='ExactResumeHook'),
+    dict(type='DescriptionHook'),
     dict(type='SubstituteHook'),
     dict(type='TrackingHook'),
 ]
@@ -34,5 +35,6 @@ randomness = dict(seed=0, deterministic=True)
 env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'))
+launcher = 'none'
 load_from = None
 resume = False

@@ -83,9 +83,10 @@ def build_dataset(settings: dict, part: str):
                         ) from error
     while hasattr(dataset, 'dataset'):
         dataset = dataset.dataset
-    if not annotation_files(dataset) or 'filename' not in dataset.get_data_info(0):
-        raise UserError(f'the dataset of {part}_dataloader is no annotation file of '
-                        'videos, so that there is nothing to open')
+    if not annotation_files(dataset) or not len(dataset) \
+            or 'filename' not in dataset.get_data_info(0):
+        raise UserError(f'the dataset of {part}_dataloader has no annotation file that '
+                        'names videos, so that there is nothing to open')
     return dataset
 
 
@@ -132,7 +133,8 @@ def check_dataset(dataset, full: bool = False, workers: int | None = None,
 
 def report_stem(files: list[str]) -> str:
     """Beside the first annotation file, named after all."""
-    return os.path.join(os.path.dirname(files[0]), '+'.join(map(os.path.basename, files)))
+    names = '+'.join(os.path.basename(file) for file in files)
+    return os.path.join(os.path.dirname(files[0]), names)
 
 
 def look_at(video: str) -> Stamp | None:
@@ -183,12 +185,12 @@ class Journal:
         self._file.close()
 
     def read(self) -> dict[str, dict]:
-        """The last record of each video."""
+        """The last record of each video; also ends a torn last line."""
         self._file.seek(0)
         content = self._file.read()
         if content and not content.endswith(b'\n'):
             with writing(self.path):
-                self._file.write(b'\n')  # what follows shall not hang on a torn line
+                self._file.write(b'\n')  # else the next record would be lost too
         records = {}
         for line in content.splitlines():
             with contextlib.suppress(ValueError):  # torn
@@ -246,16 +248,17 @@ def make_report(dataset, findings: dict[str, Finding], full: bool) -> dict:
 
 
 def clip_span(dataset) -> int:
-    """Frames that a video needs for its clip not to repeat any; 1 if none is sampled."""
+    """Frames a video needs for its clip not to repeat any; 1 if there is no clip."""
     for transform in dataset.pipeline.transforms:
         if hasattr(transform, 'clip_len'):
-            # UniformSample has no interval: it takes a frame of each part of the video.
-            return (transform.clip_len - 1) * getattr(transform, 'frame_interval', 1) + 1
+            # UniformSample has none: it takes one frame of each part of the video.
+            interval = getattr(transform, 'frame_interval', 1)
+            return (transform.clip_len - 1) * interval + 1
     return 1
 
 
 def open_videos(videos: list[str], full: bool, workers: int, timeout: float,
-                command: tuple[str, ...]) -> Generator[tuple[str, Finding]]:
+                command: tuple[str, ...]) -> Generator[tuple[str, Finding], None, None]:
     """Open videos in parallel; yields each with its finding, in the order they finish.
 
     Arguments and errors are those of :func:`check_dataset`.

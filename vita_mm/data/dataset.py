@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
-from mmengine.dataset import DefaultSampler
+from mmengine.dataset import Compose, DefaultSampler
 from mmengine.registry import DATA_SAMPLERS
 
 from vita_mm.classes import read_classes
@@ -110,7 +110,7 @@ class ClipDataset(VideoDataset):
             if seeded:
                 seed_random(key._replace(index=index))
             try:
-                sample = self.run_pipeline(self.get_data_info(index))
+                sample = run_pipeline(self.pipeline, self.get_data_info(index))
             except UserError as error:
                 fault = fault or error
             else:
@@ -122,19 +122,6 @@ class ClipDataset(VideoDataset):
         """Samples to try where one cannot be read; they follow from the key alone."""
         numbers = np.random.default_rng((key.seed, key.epoch, key.index))
         return numbers.integers(len(self), size=SUBSTITUTES).tolist()
-
-    def run_pipeline(self, sample: dict) -> dict:
-        """Raises UserError if the video is missing or broken."""
-        video = sample['filename']
-        for transform in self.pipeline.transforms:
-            try:
-                sample = transform(sample)
-            except Exception as error:  # decoders raise many kinds
-                if 'imgs' in sample:  # decoded: a fault of the pipeline, not the video
-                    raise
-                raise UserError(f'the video {video} {describe_fault(video, error)}'
-                                ) from error
-        return sample
 
     def mark(self, packed: dict, first: dict, fault: UserError | None) -> dict:
         """Say on the packed sample what it is of, and what it stands for."""
@@ -148,6 +135,24 @@ class ClipDataset(VideoDataset):
         else:
             sample.set_field(fault and str(fault), 'stands_in')
         return packed
+
+
+def run_pipeline(pipeline: Compose, sample: dict) -> dict:
+    """Run transforms on a sample.
+
+    Raises:
+        UserError: if its video is missing or broken.
+    """
+    video = sample['filename']
+    for transform in pipeline.transforms:
+        try:
+            sample = transform(sample)
+        except Exception as error:  # decoders raise many kinds
+            if 'imgs' in sample:  # decoded: a fault of the pipeline, not the video
+                raise
+            raise UserError(f'the video {video} {describe_fault(video, error)}'
+                            ) from error
+    return sample
 
 
 def read_lines(ann_file: str) -> list[tuple[str, str]]:

@@ -53,7 +53,11 @@ def answer(path: str, full: bool) -> dict:
 
 
 def count_frames(path: str, full: bool) -> int:
-    """The number of frames; decodes the first, middle and last one, or all of them."""
+    """The number of frames; decodes the first, middle and last one, or all of them.
+
+    Damage elsewhere is found for certain only in all of them: decord decodes ahead in a
+    thread, which may or may not get there before the three are done.
+    """
     with open(path, 'rb'):  # if this fails, its error says more than decord's
         pass
     reader = decord.VideoReader(path, num_threads=1)

@@ -1,7 +1,7 @@
-from .hooks import (ClassCheckHook, ExactResumeHook, RankZeroLoggerHook,
-                    SubstituteHook)
+from .hooks import (ClassCheckHook, DescriptionHook, ExactResumeHook,
+                    RankZeroLoggerHook, SubstituteHook)
 from .optim import AutocastOptimWrapper
 from .zero_shot import ZeroShotLoop
 
-__all__ = ['AutocastOptimWrapper', 'ClassCheckHook', 'ExactResumeHook',
-           'RankZeroLoggerHook', 'SubstituteHook', 'ZeroShotLoop']
+__all__ = ['AutocastOptimWrapper', 'ClassCheckHook', 'DescriptionHook',
+           'ExactResumeHook', 'RankZeroLoggerHook', 'SubstituteHook', 'ZeroShotLoop']

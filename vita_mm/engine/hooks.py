@@ -1,4 +1,5 @@
 """Hooks that make a run repeatable and its classes agree."""
+import json
 from itertools import chain
 
 import numpy as np
@@ -9,6 +10,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
+from vita_mm.description import KEY, describe
 from vita_mm.errors import UserError
 
 
@@ -66,6 +68,17 @@ class RankZeroLoggerHook(LoggerHook):
 
 
 @HOOKS.register_module()
+class DescriptionHook(Hook):
+    """Writes into checkpoints what model they are of, see :mod:`vita_mm.description`."""
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        loader = runner.cfg.get('test_dataloader') or runner.cfg.get('val_dataloader') \
+            or runner.cfg.train_dataloader
+        checkpoint['meta'][KEY] = json.dumps(
+            describe(runner.cfg.model, loader.dataset.pipeline))
+
+
+@HOOKS.register_module()
 class SubstituteHook(Hook):
     """Names and counts the training samples that stand in for unreadable videos.
 
@@ -85,8 +98,9 @@ class SubstituteHook(Hook):
         runner.visualizer.add_scalar('data/substituted', len(faults), runner.iter)
         if faults:
             runner.logger.warning(
-                f'{len(faults)} of {len(runner.train_dataloader.dataset)} training '
-                'videos were replaced by others:\n' + '\n'.join(faults))
+                f'epoch {runner.epoch + 1}: {len(faults)} of '
+                f'{len(runner.train_dataloader.dataset)} training videos were replaced '
+                'by others:\n' + '\n'.join(faults))
 
 
 @HOOKS.register_module()

@@ -88,10 +88,15 @@ def check_options(options: dict) -> None:
 
 
 def keep_test_only(config: Config) -> None:
-    """Take the training and validation loops out of a config."""
+    """Take the training and validation loops out of a config.
+
+    The videos are then read once: workers that wait for another time would only delay
+    the end.
+    """
     for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler',
                 'val_cfg', 'val_dataloader', 'val_evaluator'):
         config[key] = None
+    config.test_dataloader.persistent_workers = False
 
 
 def build_runner(config: Config) -> Runner:

@@ -1,0 +1,84 @@
+"""Predict what happens in videos.
+
+    python tools/predict.py VIDEO... --checkpoint CHECKPOINT
+    python tools/predict.py VIDEO... --checkpoint CHECKPOINT --classes "surfing, juggling"
+
+Without classes: the likeliest of those that the checkpoint was trained on. With classes:
+zero-shot. Exit code 2 if a video could not be read; the others are predicted.
+"""
+import argparse
+import contextlib
+import json
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from vita_mm.classes import packaged_classes, read_file
+from vita_mm.errors import UserError, cli_errors
+from vita_mm.inference import Predictor
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('videos', nargs='+', metavar='VIDEO')
+    parser.add_argument('--checkpoint', required=True)
+    classes = parser.add_mutually_exclusive_group()
+    classes.add_argument('--classes', help='names, with commas between them',
+                         type=lambda text: [name.strip() for name in text.split(',')])
+    classes.add_argument('--classes-file', dest='classes', type=read_file,
+                         help='a file with a name per line')
+    classes.add_argument('--dataset', dest='classes', choices=packaged_classes(),
+                         help='the classes of this dataset')
+    parser.add_argument('--templates', default='{}',
+                        help='manual prompt with {} for the class, or the name of a list')
+    parser.add_argument('--topk', type=int, default=5)
+    parser.add_argument('--config', help='where the checkpoint does not describe itself')
+    parser.add_argument('--clip', help='the file of the CLIP weights')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--json', action='store_true', help='print JSON')
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_args()
+    # MMEngine logs to stdout, which is for the predictions alone.
+    with contextlib.redirect_stdout(sys.stderr):
+        found, failed = predict(args)
+    if args.json:
+        print(json.dumps(found, indent=1))
+    elif found:
+        Console().print(make_table(found))
+    return 2 if failed else 0
+
+
+def predict(args: argparse.Namespace) -> tuple[list[dict], int]:
+    """The predictions, and how many videos could not be read."""
+    predictor = Predictor(args.checkpoint, args.classes, args.templates, args.config,
+                          args.clip, args.device)
+    found, failed = [], 0
+    for video in args.videos:
+        try:
+            scores = predictor(video)[:args.topk]
+        except UserError as error:
+            print(f'error: {error}', file=sys.stderr, flush=True)
+            failed += 1
+        else:
+            found.append(dict(video=video, predictions=[
+                {'class': name, 'score': score} for name, score in scores]))
+    return found, failed
+
+
+def make_table(found: list[dict]) -> Table:
+    table = Table('video', 'class', 'probability')
+    for row in found:
+        for place, prediction in enumerate(row['predictions']):
+            table.add_row('' if place else row['video'], prediction['class'],
+                          f'{prediction["score"]:.3f}')
+        table.add_section()
+    return table
+
+
+if __name__ == '__main__':
+    with cli_errors():
+        sys.exit(main())
