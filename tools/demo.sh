@@ -17,10 +17,13 @@ tools/dist_train.sh configs/vita_mini_motion.py "$processes" --resume "${config[
 echo "4. Evaluate both beside frozen CLIP"
 python benchmarks/demo.py work_dirs/vita_mini/best_acc_top1_epoch_*.pth \
   work_dirs/vita_mini_motion/best_acc_top1_epoch_*.pth
+echo "5. Zero-shot on classes it has not seen: tools/zero_shot.py … --suite mini"
+python tools/zero_shot.py configs/vita_mini.py \
+  work_dirs/vita_mini/best_acc_top1_epoch_*.pth --suite mini --resume
 cat <<MESSAGE
 
 Checkpoints and logs: work_dirs/vita_mini, work_dirs/vita_mini_motion
 All runs in MLflow:   .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db
                       then open http://127.0.0.1:5000
-Next: on Kinetics, see "Kinetics with 8 GPUs" in README.md
+Next: on Kinetics, see "The paper's numbers" in README.md
 MESSAGE

@@ -7,10 +7,10 @@ Without classes: the likeliest of those that the checkpoint was trained on. With
 zero-shot. Exit code 2 if a video could not be read; the others are predicted.
 """
 import argparse
-import contextlib
 import json
 import sys
 
+from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.table import Table
 
@@ -43,8 +43,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     args = parse_args()
     # MMEngine logs to stdout, which is for the predictions alone.
-    with contextlib.redirect_stdout(sys.stderr):
-        found, failed = predict(args)
+    for handler in MMLogger.get_current_instance().handlers:
+        handler.setStream(sys.stderr)
+    found, failed = predict(args)
     if args.json:
         print(json.dumps(found, indent=1))
     elif found:
