@@ -2,7 +2,6 @@
 on datasets in the layouts of their owners."""
 import argparse
 import copy
-import json
 
 import pytest
 import torch
@@ -157,24 +156,29 @@ def test_an_override_that_would_do_nothing_is_refused():
         read('vita_k400.py', root='/elsewhere')
 
 
-@pytest.mark.parametrize('name', PARAMETERS)
-def test_the_full_vit_b_16_steps_and_predicts(name):
+def full_size(name):
     config = read(name)
     config.model.clip.pretrained = None  # the real weights are a download
-    model = MODELS.build(copy.deepcopy(config.model))
+    return config, MODELS.build(copy.deepcopy(config.model))
+
+
+@pytest.mark.parametrize('name', PARAMETERS)
+def test_the_full_vit_b_16_has_the_parameters_of_the_released_code(name):
+    _, model = full_size(name)
     assert sum(parameter.numel() for parameter in model.parameters()
                if parameter.requires_grad) == PARAMETERS[name]
-    if name != 'vita_k400.py':
-        return
+
+
+@pytest.mark.slow
+def test_the_full_vit_b_16_steps_and_predicts():
+    config, model = full_size('vita_k400.py')
     optim_wrapper = build_optim_wrapper(model, config.optim_wrapper)
     train = DATASETS.build(config.train_dataloader.dataset)
     batch = pseudo_collate([train[0]])
-    assert batch['inputs'][0].shape == (1, 3, 8, 224, 224)
     assert torch.isfinite(model.train_step(batch, optim_wrapper)['loss'])
     val = DATASETS.build(config.val_dataloader.dataset)
     sample, = model.eval().val_step(pseudo_collate([val[0]]))
-    label = json.loads(str(sample.gt_label.tolist()))
-    assert label == [val.get_data_info(0)['label']]
+    assert sample.gt_label.tolist() == [val.get_data_info(0)['label']]
     assert sample.pred_score.sum().item() == pytest.approx(1, abs=1e-4)
 
 
