@@ -1,11 +1,17 @@
 """A trained model on any video file, from its checkpoint alone."""
 import json
+import logging
+from types import SimpleNamespace
 
+import av
+import numpy as np
 import pytest
 import torch
 from mmaction.apis import inference_recognizer, init_recognizer
+from mmengine.config import Config
 
-from vita_mm.description import KEY
+from vita_mm.description import KEY, describe
+from vita_mm.engine import DescriptionHook
 from vita_mm.errors import UserError
 from vita_mm.inference import Predictor
 from world import CLASSES, run, write_world
@@ -35,6 +41,31 @@ def test_it_says_what_mmactions_own_api_says(config, checkpoint, video):
     expected = inference_recognizer(model, video).pred_score.tolist()
     found = dict(Predictor(checkpoint)(video))
     assert list(found) == sorted(found, key=found.get, reverse=True)
+    assert [found[name] for name in CLASSES] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_short_video_is_filled_up_as_in_the_config(config, checkpoint, video):
+    lasting = config.with_name('lasting.py')
+    lasting.write_text(config.read_text().replace(
+        'frame_interval=4, test_mode=True',
+        "frame_interval=16, test_mode=True, out_of_bound_opt='repeat_last'"))
+    model = init_recognizer(str(lasting), checkpoint, device='cpu')
+    expected = inference_recognizer(model, video).pred_score.tolist()
+    found = dict(Predictor(checkpoint, config=str(lasting))(video))
+    assert [found[name] for name in CLASSES] == pytest.approx(expected, abs=1e-6)
+
+
+def test_frames_need_not_be_square(config, checkpoint):
+    video = str(config.parent / 'wide.mp4')
+    with av.open(video, 'w') as container:
+        stream = container.add_stream('libx264', rate=15)
+        stream.width, stream.height, stream.pix_fmt = 96, 50, 'yuv420p'
+        frames = np.random.default_rng(0).integers(0, 255, (40, 50, 96, 3), np.uint8)
+        for frame in [*map(av.VideoFrame.from_ndarray, frames), None]:
+            container.mux(stream.encode(frame))
+    model = init_recognizer(str(config), checkpoint, device='cpu')
+    expected = inference_recognizer(model, video).pred_score.tolist()
+    found = dict(Predictor(checkpoint)(video))
     assert [found[name] for name in CLASSES] == pytest.approx(expected, abs=1e-6)
 
 
@@ -92,44 +123,83 @@ def test_clip_weights_that_moved_are_given_by_hand(config, checkpoint, video, tm
         description['clip']['pretrained'] = '/elsewhere/clip.pt'
 
     moved = rewrite(checkpoint, tmp_path / 'moved.pth', move)
-    with pytest.raises(UserError, match='/elsewhere/clip.pt.*give the file'):
+    with pytest.raises(UserError, match='/elsewhere/clip.pt.*--clip FILE'):
         Predictor(moved)
     found = Predictor(moved, clip=str(config.parent / 'clip.pt'))(video)
     assert found == Predictor(checkpoint)(video)
 
 
-def foreign_type(content, description):
-    description['backbone']['type'] = 'os.system'
-
-
-def foreign_sampler(content, description):
-    description['sampling']['type'] = 'os.system'
-
-
-def other_part(content, description):
-    description['command'] = 'rm'
-
-
-def truth_for_a_number(content, description):
-    description['backbone']['num_global'] = True
-
-
-def no_pixels(content, description):
-    description['data_preprocessor']['mean'] = ['a', 'b', 'c']
-
+@pytest.mark.parametrize('part, changed, sentence', [
+    ('backbone', dict(type='os.system'), 'there is no backbone.type'),
+    ('backbone', dict(num_global=True), 'backbone.num_global cannot be True'),
+    ('backbone', dict(num_frames=10**12), 'backbone.num_frames cannot be 1000'),
+    ('sampling', dict(type='os.system'), 'sampling.type is none of'),
+    ('sampling', dict(type=['os.system']), 'sampling.type is none of'),
+    ('sampling', dict(type='UniformSample'), 'there is no sampling.frame_interval'),
+    ('sampling', dict(clip_len=0), 'sampling.clip_len cannot be 0'),
+    ('cls_head', dict(type='os.system'), 'there is no cls_head.type'),
+    ('cls_head', dict(classes=[{}]), 'cls_head.classes cannot be'),
+    ('cls_head', dict(templates='../secret'), 'cls_head.templates cannot be'),
+    ('clip', dict(arch='/etc/arch.json'), 'clip.arch cannot be'),
+    ('data_preprocessor', dict(mean=['a', 'b', 'c']), 'data_preprocessor.mean cannot'),
+    ('data_preprocessor', dict(std=[0, 0, 0]), 'data_preprocessor.std cannot'),
+    ('command', dict(rm=1), 'it must have clip, ')])
+def test_a_description_is_not_trusted(checkpoint, tmp_path, part, changed, sentence):
+    hostile = rewrite(
+        checkpoint, tmp_path / 'hostile.pth',
+        lambda _, description: description.setdefault(part, {}).update(changed))
+    with pytest.raises(UserError, match=f'not understood .*{sentence}'):
+        Predictor(hostile)
 
 
 @pytest.mark.parametrize('change, sentence', [
-    (foreign_type, 'there is no backbone.type'), (foreign_sampler, 'sampling.type is none'),
-    (other_part, 'it must have clip, '), (no_pixels, 'mean is not three numbers'),
-    (truth_for_a_number, 'backbone.num_global cannot be True')])
-def test_a_description_is_not_trusted(checkpoint, tmp_path, change, sentence):
-    hostile = rewrite(checkpoint, tmp_path / 'hostile.pth', change)
-    with pytest.raises(UserError, match=f'not understood .*{sentence}'):
-        Predictor(hostile)
+    (lambda description: description.update(backbone=[1]), 'backbone cannot be'),
+    (lambda description: description['clip'].pop('arch'), 'clip lacks arch'),
+    (lambda description: description['clip']['arch'].update(vision_cfg=5),
+     'does not build'),
+    (lambda description: description['clip']['arch']['vision_cfg'].update(width=0),
+     'does not build')])
+def test_what_is_no_description_is_no_traceback(checkpoint, tmp_path, change, sentence):
+    broken = rewrite(checkpoint, tmp_path / 'broken.pth',
+                     lambda _, description: change(description))
+    with pytest.raises(UserError, match=sentence):
+        Predictor(broken)
 
 
 def test_a_foreign_checkpoint_is_refused(config, tmp_path):
     torch.save(dict(weights={}), tmp_path / 'foreign.pth')
     with pytest.raises(UserError, match='no state_dict'):
         Predictor(str(tmp_path / 'foreign.pth'), config=str(config))
+
+
+def test_an_unknown_device_is_refused(checkpoint):
+    with pytest.raises(UserError, match="device='abacus' cannot be used"):
+        Predictor(checkpoint, device='abacus')
+
+
+@pytest.mark.parametrize('change, sentence', [
+    (lambda model, sampler: sampler.update(target_fps=15), 'no sampling.target_fps'),
+    (lambda model, sampler: sampler.update(type='Other'), 'sampling.type is none'),
+    (lambda model, sampler: model.backbone.update(type='Other'), 'backbone is a Other'),
+    (lambda model, sampler: model.data_preprocessor.update(to_rgb=True),
+     'no data_preprocessor.to_rgb'),
+    (lambda model, sampler: model.cls_head.update(classes='/gone.txt'), 'gone.txt')])
+def test_what_cannot_be_described_is_not_described_wrongly(config, change, sentence):
+    config = Config.fromfile(config)
+    change(config.model, config.test_dataloader.dataset.pipeline[1])
+    with pytest.raises(UserError, match=sentence):
+        describe(config.model, config.test_dataloader.dataset.pipeline)
+
+
+def test_a_run_that_cannot_be_described_goes_on(config, caplog):
+    config = Config.fromfile(config)
+    config.test_dataloader.dataset.pipeline[1].update(target_fps=15)
+    head = SimpleNamespace(classes=CLASSES)
+    runner = SimpleNamespace(cfg=config, model=SimpleNamespace(cls_head=head),
+                             logger=logging.getLogger('runner'))
+    checkpoint = dict(meta={})
+    hook = DescriptionHook()
+    hook.before_train(runner)
+    hook.before_save_checkpoint(runner, checkpoint)
+    assert checkpoint == dict(meta={})
+    assert 'no sampling.target_fps' in caplog.text

@@ -2,17 +2,20 @@
 import json
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from conftest import CLASSES, random_video, tiny_clip_config
 from mmaction.registry import MODELS
+from mmengine.config import Config
 
 from reference import Options, logits
 from vita_mm.errors import UserError
 from vita_mm.inference import build_model as build_described
 from vita_mm.inference import read_model
-from vita_mm.released import projection_report, read_released, released_checkpoint
-from world import run
+from vita_mm.released import (projection_report, read_released, released_checkpoint,
+                              same_architecture)
+from world import ROOT, run
 
 ARCH = tiny_clip_config(quick_gelu=True)
 HEADS = dict(vision_heads=4, text_heads=2)
@@ -187,6 +190,55 @@ def test_a_model_of_ours_in_the_released_format_reads_as_itself(
                if key != '_extra_state')
     assert released.clip.identity['sha256'] == model.clip_identity['sha256']
     assert released.cls_head['classes'] == model.cls_head.classes
+
+
+@pytest.mark.parametrize('arch, backbone, head, sentence', [
+    (tiny_clip_config(), {}, {}, 'GELU'),
+    (ARCH, dict(local_condition='cls'), {}, 'local_condition'),
+    (ARCH, dict(time_embedding=False), {}, 'no time embedding'),
+    (ARCH, {}, dict(context='none'), 'manual prompts'),
+    (tiny_clip_config(vision=dict(ls_init_value=.1), quick_gelu=True), {}, {},
+     'no place for visual.transformer.resblocks.0.ls_1.gamma')])
+def test_a_model_that_the_released_code_has_not_is_refused(
+        build_model, arch, backbone, head, sentence):
+    model = build_model(backbone, head, arch, dtype=torch.float32)
+    with pytest.raises(UserError, match=sentence):
+        released_checkpoint(model)
+
+
+@pytest.mark.parametrize('case', ['csc'], indirect=True)
+def test_the_options_that_the_tool_prints_make_the_config_fit(case):
+    folder, _ = case
+    said = convert(folder, 'case.pth', 'ours.pth', '--vision-heads', 4,
+                   '--text-heads', 2)
+    assert 'Mc = 3' in said and 'model.clip.arch' in said and 'classes (of' in said
+    options = said.split('--cfg-options ')[1].split('\n')[0].split()
+    config = Config.fromfile(ROOT / 'configs' / 'released' / 'vita_k400.py')
+    config.merge_from_dict(dict(option.split('=') for option in options))
+    assert config.test_dataloader.dataset.pipeline[1].clip_len == '4'
+    released = read_released(str(folder / 'case.pth'), **HEADS)
+    for part in ('backbone', 'cls_head'):
+        for key in config.model[part].keys() & getattr(released, part).keys() - {
+                'classes'}:
+            assert str(config.model[part][key]) == str(getattr(released, part)[key])
+
+
+def test_options_of_the_other_direction_are_refused(tmp_path):
+    done = run('tools/convert_checkpoint.py', 'in', 'out', '--to', 'released',
+               '--text-heads', 2, cwd=tmp_path)
+    assert done.returncode == 2
+    assert 'error: --text-heads is an option of --to vita_mm' in done.stdout
+
+
+def test_an_architecture_is_known_again_by_all_its_sizes():
+    standard = open_clip.get_model_config('ViT-B-16')
+    written_out = dict(
+        standard, quick_gelu=True,
+        vision_cfg=dict(standard['vision_cfg'], head_width=64, mlp_ratio=4.0))
+    assert same_architecture(written_out, standard)
+    for other in (dict(written_out, embed_dim=768), dict(
+            standard, vision_cfg=dict(standard['vision_cfg'], head_width=32))):
+        assert not same_architecture(other, standard)
 
 
 def test_an_untrained_projection_is_told_from_a_trained_one(build_model):

@@ -11,16 +11,21 @@ import argparse
 import json
 
 from vita_mm.checkpoints import write_atomically
+from vita_mm.classes import read_classes
 from vita_mm.description import KEY, describe
 from vita_mm.errors import UserError, cli_errors
 from vita_mm.inference import build_model, read_model
 from vita_mm.models.clip import read_architecture
 from vita_mm.released import (ReleasedCheckpoint, projection_report, read_released,
-                              released_checkpoint)
+                              released_checkpoint, same_architecture)
 
 # Of configs/released/vita_k400.py.
 STANDARD = dict(backbone=dict(num_frames=8, summary=True, local=True, num_global=8),
                 cls_head=dict(context='csc', num_context=8, context_position='end'))
+# The options of each direction.
+OPTIONS = dict(
+    vita_mm=('clip_out', 'classes', 'vision_heads', 'text_heads', 'context_position'),
+    released=('config', 'clip'))
 OPENAI_PIXELS = dict(mean=[122.7709383, 116.7460125, 104.09373615],
                      std=[68.5005327, 66.6321579, 70.32316305])
 
@@ -29,29 +34,30 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('input', metavar='IN')
     parser.add_argument('output', metavar='OUT')
-    parser.add_argument('--to', choices=('vita_mm', 'released'), default='vita_mm')
+    parser.add_argument('--to', choices=OPTIONS, default='vita_mm')
     released = parser.add_argument_group('from the released code')
     released.add_argument('--clip-out', help='write the CLIP inside IN to this file')
     released.add_argument('--classes', help='class names: a file, or kinetics400; '
                           'by default told from the tokens in IN')
     released.add_argument('--vision-heads', type=int, help='default: width / 64')
     released.add_argument('--text-heads', type=int, help='default: width / 64')
-    released.add_argument('--context-position', default='end',
-                          choices=('end', 'middle', 'front'))
+    released.add_argument('--context-position', choices=('end', 'middle', 'front'),
+                          help='IN does not say it; default: end')
     ours = parser.add_argument_group('to the released code')
     ours.add_argument('--config', help='where IN does not describe itself')
     ours.add_argument('--clip', help='the file of the CLIP weights')
     args = parser.parse_args()
-    if args.to == 'released' and args.clip_out:
-        raise UserError('--clip-out is for the other direction: in the released format '
-                        'the CLIP is inside OUT')
+    for to, names in OPTIONS.items():
+        for name in names:
+            if to != args.to and getattr(args, name) is not None:
+                raise UserError(f'--{name.replace("_", "-")} is an option of --to {to}')
     return args
 
 
 def from_released(args: argparse.Namespace) -> None:
     released = read_released(
         args.input, classes=args.classes, vision_heads=args.vision_heads,
-        text_heads=args.text_heads, context_position=args.context_position)
+        text_heads=args.text_heads, context_position=args.context_position or 'end')
     clip = find_clip(released, args.clip_out)
     meta = dict(converted_from=args.input)
     if 'classes' in released.cls_head:
@@ -59,7 +65,7 @@ def from_released(args: argparse.Namespace) -> None:
             dict(clip=clip, backbone=released.backbone, cls_head=released.cls_head,
                  data_preprocessor=OPENAI_PIXELS),
             [dict(type='SampleFrames', clip_len=released.backbone['num_frames'],
-                  frame_interval=16)]))
+                  frame_interval=16, out_of_bound_opt='repeat_last')]))
     if args.clip_out:
         write_atomically(released.clip.model.state_dict(), args.clip_out)
         print(f'{args.clip_out}: the CLIP inside, as an open_clip checkpoint')
@@ -68,30 +74,45 @@ def from_released(args: argparse.Namespace) -> None:
     print(f'  backbone: {released.backbone}')
     head = {key: value for key, value in released.cls_head.items() if key != 'classes'}
     print(f'  cls_head: {head}, {len(released.cls_head.get("classes", ()))} classes')
+    print(f'  Mc = {head.get("num_context", 0)}, told from the contexts')
     print(f'  CLIP inside: sha256 {released.clip.identity["sha256"]}')
     print(f'  {projection_report(released.trained)}')
-    print(f'  evaluate it with configs/released/vita_k400.py {options(released, clip)}')
+    found = options(released, clip)
+    print('  evaluate it with configs/released/vita_k400.py '
+          + ' '.join(['--cfg-options', *found] if found else []))
+    for part in unlike_standard(released, clip):
+        print(f'    but with its own {part}, in a config of yours')
 
 
 def find_clip(released: ReleasedCheckpoint, clip_out: str | None) -> dict:
     """How a config names the CLIP inside."""
-    standard = read_architecture('ViT-B-16')
-    same = all(released.clip_config[part].get(key) == value
-               for part in ('vision_cfg', 'text_cfg')
-               for key, value in standard[part].items())
+    same = same_architecture(released.clip_config, read_architecture('ViT-B-16'))
     arch = 'ViT-B-16' if same else released.clip_config
     return dict(arch=arch, pretrained=clip_out or 'openai', quick_gelu=True)
 
 
-def options(released: ReleasedCheckpoint, clip: dict) -> str:
+def options(released: ReleasedCheckpoint, clip: dict) -> list[str]:
     """What differs from that config, for its command line."""
     found = [f'model.{part}.{key}={getattr(released, part)[key]}'
              for part, values in STANDARD.items() for key, value in values.items()
              if key in getattr(released, part) and getattr(released, part)[key] != value]
+    num_frames = released.backbone['num_frames']
+    if num_frames != STANDARD['backbone']['num_frames']:
+        found.append(f'test_dataloader.dataset.pipeline.1.clip_len={num_frames}')
     if clip['pretrained'] != 'openai':
         found += [f'model.clip.pretrained={clip["pretrained"]}',
                   'model.clip.quick_gelu=True']
-    return '--cfg-options ' + ' '.join(found) if found else ''
+    return found
+
+
+def unlike_standard(released: ReleasedCheckpoint, clip: dict) -> list[str]:
+    """What differs from that config and has no place on its command line."""
+    parts = []
+    if clip['arch'] != 'ViT-B-16':
+        parts.append('CLIP architecture (model.clip.arch)')
+    if released.cls_head.get('classes') not in (None, read_classes('kinetics400')):
+        parts.append('classes (of model.cls_head and of the dataset)')
+    return parts
 
 
 def to_released(args: argparse.Namespace) -> None:

@@ -30,14 +30,20 @@ def parse_args() -> argparse.Namespace:
                          help='a file with a name per line')
     classes.add_argument('--dataset', dest='classes', choices=packaged_classes(),
                          help='the classes of this dataset')
-    parser.add_argument('--templates', default='{}',
-                        help='manual prompt with {} for the class, or the name of a list')
+    parser.add_argument('--templates', help='manual prompt with {} for the class, or '
+                        'the name of a list; default: {}')
     parser.add_argument('--topk', type=int, default=5)
     parser.add_argument('--config', help='where the checkpoint does not describe itself')
     parser.add_argument('--clip', help='the file of the CLIP weights')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--json', action='store_true', help='print JSON')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.templates is not None and args.classes is None:
+        raise UserError('--templates are for classes of yours: give --classes, '
+                        '--classes-file or --dataset')
+    if args.topk < 1:
+        raise UserError(f'--topk must be at least 1, not {args.topk}')
+    return args
 
 
 def main() -> int:
@@ -55,8 +61,8 @@ def main() -> int:
 
 def predict(args: argparse.Namespace) -> tuple[list[dict], int]:
     """The predictions, and how many videos could not be read."""
-    predictor = Predictor(args.checkpoint, args.classes, args.templates, args.config,
-                          args.clip, args.device)
+    predictor = Predictor(args.checkpoint, args.classes, args.templates or '{}',
+                          args.config, args.clip, args.device)
     found, failed = [], 0
     for video in args.videos:
         try:

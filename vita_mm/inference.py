@@ -2,17 +2,19 @@
 from pathlib import Path
 
 import torch
-from mmaction.registry import MODELS
 from mmaction.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 
 from .checkpoints import read_tensors
-from .data.dataset import run_pipeline
-from .description import describe, model_config, read_description, view_pipeline
+from .data.dataset import describe_fault
+from .description import (describe, evaluation_pipeline, model_config, read_description,
+                          view_pipeline)
+from .engine.zero_shot import video_features
 from .errors import UserError
 from .models import VitaCLIP
+from .models.clip import load_clip
 
 
 class Predictor:
@@ -28,7 +30,7 @@ class Predictor:
         device: ``cpu``, ``cuda`` …
 
     Raises:
-        UserError: if the checkpoint does not load.
+        UserError: if the checkpoint does not load, or there is no such device.
 
     Example::
 
@@ -37,7 +39,7 @@ class Predictor:
             print(f'{score:.3f} {name}')
     """
 
-    def __init__(self, checkpoint: str, classes: str | list[str] | None = None,
+    def __init__(self, checkpoint: str | Path, classes: str | list[str] | None = None,
                  templates: str | list[str] = '{}', config: str | None = None,
                  clip: str | None = None, device: str = 'cpu') -> None:
         register_all_modules()
@@ -45,10 +47,17 @@ class Predictor:
         if classes is not None:
             description['cls_head'] = dict(classes=classes, context='none',
                                            templates=templates)
-        self.model = build_model(description, state).to(device).eval()
+        self.model = build_model(description, state).eval()
+        try:
+            self.model.to(device)
+        except (AssertionError, RuntimeError) as error:
+            raise UserError(f'device={device!r} cannot be used: '
+                            + str(error).splitlines()[0]) from error
         self.classes = self.model.cls_head.classes
         size = self.model.backbone.tower.module.image_size
         self.pipeline = Compose(view_pipeline(description, *size))
+        with torch.no_grad():
+            self.text_features = self.model.cls_head.text_features()
 
     def __call__(self, video: str | Path) -> list[tuple[str, float]]:
         """Class names with their probabilities, the likeliest first.
@@ -56,28 +65,48 @@ class Predictor:
         Raises:
             UserError: if the video cannot be read.
         """
-        packed = run_pipeline(self.pipeline, dict(
-            filename=str(video), start_index=0, modality='RGB'))
+        batch = pseudo_collate([self.read(str(video))])
         with torch.no_grad():
-            sample, = self.model.test_step(pseudo_collate([packed]))
-        scores = sample.pred_score.tolist()
+            features, _ = video_features(self.model, batch)
+            logits = self.model.cls_head.logits(
+                features.to(self.text_features.device), self.text_features)
+        scores, = logits.softmax(dim=-1).tolist()
         return sorted(zip(self.classes, scores), key=lambda item: -item[1])
 
+    def read(self, video: str) -> dict:
+        """One centre view of a video, packed."""
+        try:
+            return self.pipeline(dict(filename=video, start_index=0, modality='RGB'))
+        except Exception as error:  # decoders raise many kinds
+            # What follows the last semicolon is advice for lists of annotations.
+            fault = describe_fault(video, error).rpartition(';')[0]
+            raise UserError(f'the video {video} {fault}') from error
 
-def read_model(checkpoint: str, config: str | None = None, clip: str | None = None
-               ) -> tuple[dict, dict]:
+
+def read_model(checkpoint: str | Path, config: str | None = None,
+               clip: str | None = None) -> tuple[dict, dict]:
     """The description of a checkpoint's model, and its tensors; see Predictor."""
     content = read_tensors(checkpoint)
-    if config is None:
-        description = read_description(content, checkpoint)
-    else:
-        whole = Config.fromfile(config)
-        description = describe(whole.model, whole.test_dataloader.dataset.pipeline)
+    state = content.get('state_dict')
+    if not isinstance(state, dict) or not all(
+            isinstance(key, str) and isinstance(value, torch.Tensor)
+            for key, value in state.items()):
+        raise UserError(f'{checkpoint} is no checkpoint of vita_mm: it has no '
+                        'state_dict of tensors')
+    description = (describe_config(config) if config
+                   else read_description(content, checkpoint))
     if clip is not None:
         description['clip']['pretrained'] = clip
-    if not isinstance(content.get('state_dict'), dict):
-        raise UserError(f'{checkpoint} has no state_dict: it is no checkpoint of vita_mm')
-    return description, content['state_dict']
+    return description, state
+
+
+def describe_config(path: str) -> dict:
+    """The description of a config file's model."""
+    try:
+        config = Config.fromfile(path)
+    except Exception as error:  # a config is code
+        raise UserError(f'cannot read the config {path}: {error}') from error
+    return describe(config.get('model', {}), evaluation_pipeline(config))
 
 
 def build_model(description: dict, state: dict) -> VitaCLIP:
@@ -87,12 +116,16 @@ def build_model(description: dict, state: dict) -> VitaCLIP:
         UserError: if they do not fit, or the CLIP weights cannot be had.
     """
     init_default_scope('mmaction')
+    options = description['clip']
     try:
-        model = MODELS.build(model_config(description))
+        clip = load_clip(**options)
     except UserError as error:
-        if 'pretrained=' not in str(error):
-            raise
-        raise UserError(f'{error}; the checkpoint names its CLIP so: give the file of '
-                        'the weights as `clip`') from error
+        raise UserError(f'{error}. The checkpoint names its CLIP so; another file of '
+                        'the weights can be given (--clip FILE)') from error
+    except (ArithmeticError, AttributeError, OSError, RuntimeError, TypeError,
+            ValueError) as error:  # what open_clip makes of a senseless configuration
+        raise UserError(f'the CLIP architecture {str(options["arch"]):.80} does not '
+                        f'build: {error}') from error
+    model = VitaCLIP(clip=clip, **model_config(description))
     model.load_state_dict(state)
     return model

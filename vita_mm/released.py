@@ -4,10 +4,12 @@ They hold ``{'model': {...}}`` with keys prefixed ``module.``: CLIP's own weight
 the released names, and what was trained. Reading one is total: every key is used, or
 checked and set aside; anything else is refused.
 """
+from collections.abc import Set
 from dataclasses import dataclass
 
 import open_clip
 import torch
+from open_clip.transformer import QuickGELU
 from scipy.stats import kstest
 from torch import Tensor
 
@@ -132,26 +134,58 @@ def released_checkpoint(model: VitaCLIP) -> dict:
     """A checkpoint as the released code saves them, of a model of ours.
 
     What :func:`read_released` read comes back bit for bit, but for a bias of the patch
-    embedding: it was made part of the position embedding, and stays there.
+    embedding: it was made part of the position embedding, and stays there, so that the
+    function is the same.
+
+    Raises:
+        UserError: if the released code has no such model.
     """
     clip = model.cls_head.clip.model.state_dict()
     trained = {key: value for key, value in model.state_dict().items()
                if key != '_extra_state'}
     num_layers = len(model.backbone.prompts)
+    reason = misfit(model, clip.keys(), trained.keys())
+    if reason is not None:
+        raise UserError(f'the released code has no such model: {reason}')
     released = to_released(clip, vision_matches(num_layers))
     released |= {f'textual.{key}': value for key, value in clip.items()
                  if not key.startswith('visual.') and key != 'logit_scale'}
-    released['visual.patch_embed.proj.bias'] = torch.zeros(len(clip['visual.conv1.weight']))
-    released |= join_layers(to_released(trained, trained_matches(num_layers)), num_layers)
+    width = len(clip['visual.conv1.weight'])
+    released['visual.patch_embed.proj.bias'] = torch.zeros(width)
+    prompts = to_released(trained, trained_matches(num_layers))
+    released |= join_layers(prompts, num_layers)
     released |= prompt_tokens(model.cls_head)
     return dict(model={f'module.{key}': value.clone().contiguous()
                        for key, value in released.items()})
 
 
+def misfit(model: VitaCLIP, clip: Set[str], trained: Set[str]) -> str | None:
+    """Why the released code would compute something else, or not load the tensors;
+    None if it would not.
+
+    Args:
+        model: ours.
+        clip, trained: the names of all tensors of its CLIP, and of its own.
+    """
+    num_layers = len(model.backbone.prompts)
+    block = model.cls_head.clip.model.visual.transformer.resblocks[0]
+    if not isinstance(block.mlp.gelu, QuickGELU):
+        return 'its CLIP has GELU, the released code QuickGELU'
+    if model.backbone.time_embedding is None:
+        return 'it has no time embedding'
+    if any(prompts.local is not None and prompts.local_condition != 'projection'
+           for prompts in model.backbone.prompts):
+        return "its local prompts have local_condition='cls'"
+    if model.cls_head.context is None:
+        return 'it has manual prompts'
+    homeless = {name for name in clip if name.startswith('visual.') or '.ls_' in name}
+    homeless -= {match.ours for match in vision_matches(num_layers)}
+    homeless |= trained - {match.ours for match in trained_matches(num_layers)}
+    return 'it has no place for ' + ', '.join(sorted(homeless)) if homeless else None
+
+
 def prompt_tokens(head: VitaCLIPTextHead) -> dict[str, Tensor]:
     """Embeddings of SOT and of what follows the context up to the full length."""
-    if head.context is None:
-        return {}
     sequences, embedding = head.sequences, head.clip.model.token_embedding.weight
     ids = torch.zeros(len(sequences.ids_CL), head.clip.model.context_length,
                       dtype=torch.long)
@@ -305,6 +339,16 @@ def clip_config(tensors: dict[str, Tensor], vision_heads: int | None,
             vocab_size=vocab_size, width=text_width,
             heads=text_heads or text_width // HEAD_WIDTH,
             layers=layers('textual.transformer.resblocks.')))
+
+
+def same_architecture(config: dict, other: dict) -> bool:
+    """Whether two open_clip configurations agree, but for the activation; what they do
+    not say is open_clip's default."""
+    return (config['embed_dim'] == other['embed_dim']
+            and open_clip.CLIPVisionCfg(**config['vision_cfg'])
+            == open_clip.CLIPVisionCfg(**other['vision_cfg'])
+            and open_clip.CLIPTextCfg(**config['text_cfg'])
+            == open_clip.CLIPTextCfg(**other['text_cfg']))
 
 
 def build_clip(config: dict, state: dict[str, Tensor], path: str) -> LoadedCLIP:

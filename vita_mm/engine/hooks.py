@@ -10,7 +10,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
-from vita_mm.description import KEY, describe
+from vita_mm.description import KEY, describe, evaluation_pipeline
 from vita_mm.errors import UserError
 
 
@@ -69,13 +69,26 @@ class RankZeroLoggerHook(LoggerHook):
 
 @HOOKS.register_module()
 class DescriptionHook(Hook):
-    """Writes into checkpoints what model they are of, see :mod:`vita_mm.description`."""
+    """Writes into checkpoints what model they are of, see :mod:`vita_mm.description`.
+
+    A config that a description cannot say does not stop the run: its checkpoints then
+    need the config.
+    """
+    description = None
+
+    def before_train(self, runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        try:
+            self.description = json.dumps(describe(
+                runner.cfg.model, evaluation_pipeline(runner.cfg),
+                model.cls_head.classes))
+        except UserError as error:
+            runner.logger.warning('checkpoints of this run do not say what model they '
+                                  f'are of: {error}')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        loader = runner.cfg.get('test_dataloader') or runner.cfg.get('val_dataloader') \
-            or runner.cfg.train_dataloader
-        checkpoint['meta'][KEY] = json.dumps(
-            describe(runner.cfg.model, loader.dataset.pipeline))
+        if self.description is not None:
+            checkpoint['meta'][KEY] = self.description
 
 
 @HOOKS.register_module()

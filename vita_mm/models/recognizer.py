@@ -74,7 +74,8 @@ def unpack_identity(packed: torch.Tensor) -> dict:
     """
     try:
         identity = json.loads(bytes(packed.cpu().tolist()))
-        return dict(clip=identity['clip'], classes=identity['classes'])
+        clip = {key: str(identity['clip'][key]) for key in ('arch', 'pretrained', 'sha256')}
+        return dict(clip=clip, classes=identity['classes'])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError('the checkpoint does not say which CLIP it belongs to: its '
                         '_extra_state is damaged') from error
