@@ -8,7 +8,6 @@ configs/zero_shot. Each is read once for each model, whatever the number of prom
 splits. Writes results.json into the work dir; --resume goes on after an interruption.
 """
 import argparse
-import copy
 import hashlib
 import json
 import os
@@ -25,7 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vita_mm.checkpoints import read_tensors
-from vita_mm.engine.runs import add_common_arguments, evaluate, join_group, read_config
+from vita_mm.engine.runs import add_common_arguments, evaluate, join_group, \
+    read_config, use_trained_model
 from vita_mm.errors import UserError, cli_errors
 from vita_mm.tracking import MLflowTracking
 from vita_mm.tracking.probes import digest_dataset, digest_file
@@ -68,8 +68,7 @@ def evaluation_config(dataset: str, reading: str | None, trained: Config,
     args = argparse.Namespace(**vars(args))
     args.config = str(CONFIGS / 'zero_shot' / f'{dataset}.py')
     config = read_config(args)
-    for part in ('clip', 'backbone', 'data_preprocessor'):
-        config.model[part] = copy.deepcopy(trained.model[part])
+    use_trained_model(config, trained)
     if reading is None:
         frozen = Config.fromfile(CONFIGS / '_base_' / 'frozen_clip.py')
         config.model.backbone.update(frozen.model.backbone)

@@ -1,5 +1,6 @@
 """From a config file and a command line to an MMEngine Runner."""
 import argparse
+import copy
 import ctypes
 import difflib
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed
@@ -45,21 +47,57 @@ def read_config(args: argparse.Namespace) -> Config:
     Raises:
         UserError: if it cannot be read, or one of its keys is misspelt.
     """
-    try:
-        config = Config.fromfile(args.config)
-    except (OSError, SyntaxError, KeyError, ImportError, TypeError,
-            ConfigParsingError) as error:
-        raise UserError(f'cannot read the config {args.config}: {error}') from error
-    check_keys(config.keys(), args.config)
-    check_options(args.cfg_options)
-    try:
-        config.merge_from_dict(args.cfg_options)
-    except (KeyError, TypeError, IndexError) as error:
-        raise UserError(f'--cfg-options do not fit {args.config}: {error}') from error
+    config = load_config(args.config)
+    override(config, args.cfg_options, '--cfg-options')
     config.launcher = args.launcher
     stem = os.path.splitext(os.path.basename(args.config))[0]
     config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{stem}'
     return config
+
+
+def load_config(path: str | Path) -> Config:
+    """The config of a file.
+
+    Raises:
+        UserError: if it cannot be read, or one of its keys is misspelt.
+    """
+    try:
+        config = Config.fromfile(path)
+    except (OSError, SyntaxError, KeyError, ImportError, TypeError,
+            ConfigParsingError) as error:
+        raise UserError(f'cannot read the config {path}: {error}') from error
+    check_keys(config.keys(), str(path))
+    return config
+
+
+def override(config: Config, options: dict, place: str) -> None:
+    """Set dotted keys of a config.
+
+    Raises:
+        UserError: if a key is misspelt, does not fit, or would change nothing.
+    """
+    check_options(options, place)
+    try:
+        config.merge_from_dict(options)
+    except (KeyError, TypeError, IndexError) as error:
+        raise UserError(f'{place}: it does not fit {config.filename}: {error}'
+                        ) from error
+
+
+def use_trained_model(config: Config, trained: Config) -> None:
+    """Give an evaluation the model of a training.
+
+    A head with manual prompts, for classes that were not trained on, stays the
+    evaluation's own, and so does its reading of long clips.
+    """
+    own = config.model
+    reading = own.backbone.get('long_clips')
+    for part in ('clip', 'backbone', 'data_preprocessor'):
+        own[part] = copy.deepcopy(trained.model[part])
+    if reading is not None:
+        own.backbone.long_clips = reading
+    if own.cls_head.get('context') != 'none':
+        own.cls_head = copy.deepcopy(trained.model.cls_head)
 
 
 def check_keys(keys, place: str) -> None:
@@ -73,16 +111,16 @@ def check_keys(keys, place: str) -> None:
             raise UserError(f'{place}: unknown key {key!r}; did you mean {near[0]!r}?')
 
 
-def check_options(options: dict) -> None:
+def check_options(options: dict, place: str) -> None:
     """Refuse an override that would change nothing.
 
     Variables of a config, such as ``root``, act while the file is read.
     """
     for key in (key.split('.')[0] for key in options):
-        check_keys([key], '--cfg-options')
+        check_keys([key], place)
         if key not in RUNNER_KEYS:
             raise UserError(
-                f'--cfg-options: {key!r} is no key of a run, so that it would change '
+                f'{place}: {key!r} is no key of a run, so that it would change '
                 'nothing; name the keys that use it, such as '
                 'test_dataloader.dataset.ann_file, or write a config')
 

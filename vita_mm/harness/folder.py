@@ -1,0 +1,94 @@
+"""The folder of a run: what was asked for, what came out, and whether that still holds.
+
+- ``config.py``, ``run.json``: what was asked for, written before the run starts;
+- ``work/``: checkpoints, and the journal for MLflow;
+- ``log.txt``: everything it printed;
+- ``manifest.json``: versions, hardware, git state, seed, data, CLIP, checkpoint;
+- ``metrics.json``: the numbers;
+- ``status.json``: ``done`` or ``failed``, written last.
+"""
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .files import read_json, write_json
+from .inputs import differences
+
+DONE, STALE, FAILED, INTERRUPTED, ABSENT = (
+    'done', 'stale', 'failed', 'interrupted', 'not run')
+LAST_WORDS = 12  # lines of the log that a failure keeps
+
+
+@dataclass
+class Standing:
+    """How a run stands: its state and, where it is not done, why."""
+    state: str
+    reasons: list[str] = field(default_factory=list)
+
+
+class RunFolder:
+    """Reads and writes the files of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.log = self.path / 'log.txt'
+        self.work = self.path / 'work'
+
+    @property
+    def status(self) -> dict | None:
+        return read_json(self.path / 'status.json')
+
+    @property
+    def metrics(self) -> dict:
+        return read_json(self.path / 'metrics.json') or {}
+
+    @property
+    def manifest(self) -> dict:
+        return read_json(self.path / 'manifest.json') or {}
+
+    @property
+    def asked(self) -> dict | None:
+        return read_json(self.path / 'run.json')
+
+    def standing(self, inputs: dict, trust_code: bool = False) -> Standing:
+        """How the run with these inputs stands."""
+        status, asked = self.status, self.asked
+        if asked is None:
+            return Standing(ABSENT)
+        changed = differences(asked['inputs'], inputs, trust_code)
+        if changed:
+            return Standing(STALE if status else ABSENT, changed)
+        if status is None:
+            return Standing(INTERRUPTED)
+        return Standing(status['state'], [status['error']] if status.get('error') else [])
+
+    def ask(self, config, asked: dict, stale: Path) -> None:
+        """Prepare the folder for a run; what has other inputs moves to ``stale``."""
+        if self.asked is not None and differences(self.asked['inputs'], asked['inputs']):
+            stale.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(self.path, f'{stale}-{time.strftime("%Y%m%d_%H%M%S")}')
+        (self.path / 'status.json').unlink(missing_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        config.dump(self.path / 'config.py')
+        write_json(self.path / 'run.json', asked)
+
+    def finish(self, manifest: dict, metrics: dict, seconds: float) -> None:
+        write_json(self.path / 'manifest.json', manifest)
+        write_json(self.path / 'metrics.json', metrics)
+        self._write_status(DONE, seconds=seconds)
+
+    def fail(self, why: str) -> None:
+        """Record a failure with the last lines of the log."""
+        self._write_status(FAILED, error=why, last_lines=self.last_lines())
+
+    def _write_status(self, state: str, **fields) -> None:
+        write_json(self.path / 'status.json', dict(
+            state=state, time=time.strftime('%Y-%m-%dT%H:%M:%S%z'), **fields))
+
+    def last_lines(self) -> list[str]:
+        try:
+            text = self.log.read_text(encoding='utf-8', errors='replace')
+        except OSError:
+            return []
+        return [line for line in text.splitlines() if line.strip()][-LAST_WORDS:]

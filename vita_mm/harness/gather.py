@@ -1,0 +1,78 @@
+"""Collect the numbers of a suite from the folders of its runs."""
+from collections import defaultdict
+
+from .folder import DONE, FAILED, STALE
+from .plan import Place, Plan, Run
+from .published import read_published
+from .results import Cell, RowResult, TableResult, others_of
+
+# The worst of a cell's runs is the state of the cell.
+ORDER = (FAILED, STALE)
+
+
+def gather(plan: Plan) -> list[TableResult]:
+    """What is measured, beside what is published; from folders only, nothing runs."""
+    published = read_published()
+    places: dict[tuple, list[Place]] = defaultdict(list)
+    for place in plan.places:
+        places[place.row.id, place.column.name].append(place)
+    results = []
+    for table in plan.suite.tables:
+        rows = [RowResult(row, {
+            name: collect(places[row.id, name],
+                          published.get((table.name, row.published, name)))
+            for name in table.columns if (row.id, name) in places})
+            for row in table.rows]
+        results.append(TableResult(table, rows, others_of(table, published)))
+    return results
+
+
+def collect(places: list[Place], paper) -> Cell:
+    """One cell, from its runs of all seeds."""
+    cell = Cell(places[0].column, paper=paper)
+    states = [place.run.standing.state for place in places]
+    for place in places:
+        if place.run.done:
+            measure(cell, place)
+    cell.state = next((state for state in ORDER if state in states),
+                      DONE if cell.values else cell.state)
+    if cell.state == FAILED:
+        run = next(place.run for place in places if place.run.standing.state == FAILED)
+        cell.error = last_words(run)
+    return cell
+
+
+def measure(cell: Cell, place: Place) -> None:
+    """Add the numbers of one seed."""
+    metrics, column = place.run.folder.metrics, place.column
+    prefix = column.metric.rpartition('acc/')[0] + 'acc/'
+    if column.metric not in metrics:
+        cell.state, cell.error = FAILED, (
+            f'{place.run.name} has no metric {column.metric!r}; it has '
+            + ', '.join(sorted(metrics)))
+        return
+    cell.values[place.seed] = metrics[column.metric] * column.scale
+    cell.folders[place.seed] = place.run.folder.path
+    if column.std is not None:
+        cell.spreads[place.seed] = metrics[column.std] * column.scale
+    if f'{prefix}videos_read' in metrics:
+        cell.videos = int(metrics[f'{prefix}videos_read'])
+        cell.unreadable = int(metrics[f'{prefix}videos_unreadable'])
+
+
+def last_words(run: Run) -> str:
+    """Why a run failed, in a line; the log has the rest."""
+    lines = (run.folder.status or {}).get('last_lines') or []
+    return '; '.join([*run.standing.reasons, *lines[-1:]])
+
+
+def find_machine(plan: Plan) -> dict[str, str]:
+    """Versions and hardware of the runs; several values where runs differ."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for run in plan.runs.values():
+        if run.done:
+            manifest = run.folder.manifest
+            for key, value in {**manifest['environment'], **manifest['git']}.items():
+                found[key.removeprefix('env.')][str(value)] = None
+    return {key: ', '.join(values) for key, values in found.items()
+            if not key.startswith('mlflow.')}

@@ -1,0 +1,140 @@
+"""Run what a plan still needs: start jobs, watch them, record what fails."""
+import time
+from collections import deque
+from collections.abc import Callable
+
+from rich.console import Console
+
+from .estimate import Estimates, say_time
+from .folder import DONE, FAILED
+from .jobs import Job, Outcome
+from .plan import Plan, Run, chains
+
+POLL = 0.2  # seconds between two looks at the jobs
+
+
+class Sweep:
+    """Works through the runs of a plan.
+
+    Args:
+        plan: whose folders are written.
+        executor: starts jobs, see :mod:`vita_mm.harness.local` and ``slurm``.
+        asked: fields that every run's ``run.json`` gets: ``suite``, ``experiment`` and
+            ``parent`` of its MLflow run.
+        console: where progress is told.
+        ended: called when a job has ended.
+    """
+
+    def __init__(self, plan: Plan, executor, asked: dict, console: Console,
+                 ended: Callable[[], None] = lambda: None) -> None:
+        self.plan = plan
+        self.executor = executor
+        self.asked = asked
+        self.console = console
+        self.ended = ended
+        self.estimates = Estimates(plan)
+        self.failed: dict[str, str] = {}
+
+    def run(self, runs: list[Run]) -> dict[str, str]:
+        """Do what is not done of these runs.
+
+        Returns:
+            Name to reason of what failed.
+        """
+        self.total = sum(not run.done for run in runs)
+        self.left = {run.name: run for run in runs if not run.done}
+        waiting = deque(sorted(chains(runs), key=self.estimates.of_all, reverse=True))
+        going = {}
+        try:
+            while waiting or going:
+                self._start(waiting, going)
+                for handle in [handle for handle in going]:
+                    outcome = handle.poll()
+                    self._tell_done(going[handle])
+                    if outcome is not None:
+                        rest = self._end(going.pop(handle), outcome)
+                        if rest:
+                            waiting.appendleft(rest)
+                time.sleep(POLL)
+        except BaseException:
+            self.executor.stop(list(going))
+            raise
+        return self.failed
+
+    def _start(self, waiting: deque, going: dict) -> None:
+        """Give the executor as many jobs as it takes."""
+        chosen = []
+        while waiting and len(chosen) < self.executor.free():
+            chain = [run for run in waiting.popleft() if self._ready(run)]
+            if chain:
+                chosen.append(chain)
+        jobs = [Job([run.folder.path.resolve() for run in chain],
+                    self.plan.suite.timeout * len(chain), chain[0].folder.log)
+                for chain in chosen]
+        fresh = []
+        for chain, job in zip(chosen, jobs):
+            handle = self.executor.adopt(job)
+            if handle is not None:
+                going[handle] = chain
+                self._say('goes on', chain[0], 'as started by an earlier call')
+                continue
+            for run in chain:
+                self._ask(run)
+            fresh.append((chain, job))
+        if fresh:
+            handles = self.executor.submit([job for _, job in fresh])
+            going.update(zip(handles, [chain for chain, _ in fresh]))
+
+    def _ready(self, run: Run) -> bool:
+        """Whether it can be run; what cannot is recorded."""
+        if run.inputs is None:
+            self._fail(run, run.standing.reasons[0])
+            return False
+        if run.trained is not None and run.trained.name in self.failed:
+            self._fail(run, f'needs {run.trained.name}, which failed', record=False)
+            return False
+        return True
+
+    def _ask(self, run: Run) -> None:
+        run.folder.ask(run.config, dict(
+            name=run.name, inputs=run.inputs, seed=run.seed, **self.asked,
+            trained=run.trained and str(run.trained.folder.path.resolve())),
+            stale=self.plan.out / 'stale' / run.name)
+
+    def _tell_done(self, chain: list[Run]) -> None:
+        """Say which runs of a job are done by now."""
+        for run in chain:
+            if run.name in self.left and \
+                    (run.folder.status or {}).get('state') == DONE:
+                self.plan.look(run)
+                del self.left[run.name]
+                seconds = run.folder.status['seconds']
+                self._say('done', run, f'in {say_time(seconds)}')
+
+    def _end(self, chain: list[Run], outcome: Outcome) -> list[Run]:
+        """Record how a job ended; returns those of its runs that it did not get to."""
+        self._tell_done(chain)
+        rest = [run for run in chain if run.name in self.left]
+        if rest:
+            # They are executed in order: the first that is not done broke the job.
+            self._fail(rest[0], outcome.message or 'ended without a result')
+            rest = [run for run in rest[1:] if self._ready(run)]
+        self.ended()
+        return rest
+
+    def _fail(self, run: Run, why: str, record: bool = True) -> None:
+        if record:
+            run.folder.path.mkdir(parents=True, exist_ok=True)
+            run.folder.fail(why)
+            run.standing.state, run.standing.reasons = FAILED, [why]
+        self.failed[run.name] = why
+        self.left.pop(run.name, None)
+        lines = run.folder.last_lines() if record else []
+        self._say('[red]failed[/red]', run, '\n  '.join([why, *lines[-3:]]))
+
+    def _say(self, event: str, run: Run, text: str) -> None:
+        number = self.total - len(self.left)
+        left = self.estimates.wall(list(self.left.values()), self.executor.jobs)
+        self.console.print(f'[{number}/{self.total}] {event} {run.name} {text}'
+                           + (f', about {say_time(left)} left' if left else ''),
+                           highlight=False, soft_wrap=True)
