@@ -3,26 +3,27 @@ import contextlib
 import getpass
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from vita_mm.engine.runs import die_with_parent
+
 SYSTEM = os.pathsep.join([os.environ.get('PATH', ''), '/usr/sbin', '/sbin'])
 DAEMONS = ('munged', 'slurmctld', 'slurmd')
 NODE = socket.gethostname().split('.')[0]
 
 # A job in "high" has a running job of "low" queued again at once, one of "grace" is
-# told so some seconds before. A job that was queued again waits for cred_expire.
+# told so some seconds before. What was queued again waits for cred_expire, at least 5.
 CONFIG = """
 ClusterName=test
 SlurmctldHost={node}(127.0.0.1)
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=2
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -74,37 +75,43 @@ def cluster(folder: Path) -> Iterator[None]:
     (folder / 'munge.key').chmod(0o400)
     before = os.environ.get('SLURM_CONF')
     os.environ['SLURM_CONF'] = str(config)
+    daemons = []
     try:
-        daemon('munged', '--force', '--num-threads=2', *[
+        daemons.append(daemon('munged', '--foreground', '--force', *[
             f'--{option}={folder}/munge.{option.split("-")[0]}'
-            for option in ('key-file', 'socket', 'pid-file', 'log-file', 'seed-file')])
-        daemon('slurmctld', '-f', config)
-        daemon('slurmd', '-f', config, '-N', NODE)
+            for option in ('key-file', 'socket', 'pid-file', 'log-file', 'seed-file')]))
+        wait_until((folder / 'munge.socket').exists, folder)
+        daemons.append(daemon('slurmctld', '-D', '-f', config))
+        daemons.append(daemon('slurmd', '-D', '-f', config, '-N', NODE))
         wait_until(lambda: answer('sinfo', '-h', '-p', 'low', '-o', '%T') == 'idle',
                    folder)
         yield
     finally:
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(['scancel', '--user', getpass.getuser()], timeout=10,
-                           capture_output=True)
-            time.sleep(1)
-        for name in ('slurmd', 'slurmctld', 'munge'):
-            stop(folder / f'{name}.pid')
+        cancel_all()
+        for process in reversed(daemons):
+            stop(process)
         if before is None:
             del os.environ['SLURM_CONF']
         else:
             os.environ['SLURM_CONF'] = before
 
 
-def daemon(name: str, *options) -> None:
-    subprocess.run([shutil.which(name, path=SYSTEM), *map(str, options)], check=True,
-                   timeout=30)
+def daemon(name: str, *options) -> subprocess.Popen:
+    """Start a daemon that dies with this process, whatever kills that."""
+    return subprocess.Popen(
+        [shutil.which(name, path=SYSTEM), *map(str, options)],
+        preexec_fn=die_with_parent,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def answer(*command: str) -> str:
     """What a Slurm command prints; nothing if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     return done.stdout.strip() if done.returncode == 0 else ''
+
+
+def cancel_all() -> None:
+    answer('scancel', '--user', getpass.getuser())
 
 
 def wait_until(true, folder: Path, seconds: float = 30) -> None:
@@ -116,17 +123,13 @@ def wait_until(true, folder: Path, seconds: float = 30) -> None:
         time.sleep(0.2)
 
 
-def stop(pid_file: Path) -> None:
-    """End a daemon and wait until it is gone."""
+def stop(process: subprocess.Popen) -> None:
+    process.terminate()
     try:
-        pid = int(pid_file.read_text())
-        os.kill(pid, signal.SIGTERM)
-        for _ in range(100):
-            time.sleep(0.1)
-            os.kill(pid, 0)
-        os.kill(pid, signal.SIGKILL)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
-        pass
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_ports(count: int) -> list[int]:

@@ -25,5 +25,5 @@ cat <<MESSAGE
 Checkpoints and logs: work_dirs/vita_mini, work_dirs/vita_mini_motion
 All runs in MLflow:   .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db
                       then open http://127.0.0.1:5000
-Next: on Kinetics, see "The paper's numbers" in README.md
+Next: on Kinetics, benchmarks/run_ablations.py runs every table; see README.md
 MESSAGE

@@ -1,4 +1,4 @@
-"""How long runs take: as long as like runs took, else what the suite says."""
+"""How long runs take: as long as others of their kind took, else what the suite says."""
 import statistics
 
 from .plan import Plan, Run
@@ -17,26 +17,26 @@ class Estimates:
         self.given = plan.suite.estimates
         self.taken: dict[str, list[float]] = {}
         for run in plan.runs.values():
-            status = run.folder.status or {}
-            if 'seconds' in status:
-                self.taken.setdefault(self._kind(run), []).append(status['seconds'])
+            seconds = (run.folder.status or {}).get('seconds')
+            if seconds is not None:
+                processes = int(run.folder.manifest['environment']['env.world_size'])
+                self.taken.setdefault(self._kind(run), []).append(seconds * processes)
 
     def _kind(self, run: Run) -> str:
         return f'{run.source} {run.trains}'
 
     def of(self, run: Run) -> float:
-        """Seconds of one run."""
+        """Seconds of one run on one device."""
         taken = self.taken.get(self._kind(run))
         if taken:
             return statistics.median(taken)
-        return self.given.get(run.source, UNKNOWN) if run.trains else UNKNOWN
+        if run.trained is not None and run.source == run.trained.source:
+            return UNKNOWN  # what is given for the config is its training
+        return self.given.get(run.source, UNKNOWN)
 
     def of_all(self, runs: list[Run]) -> float:
         return sum(map(self.of, runs))
 
-    def wall(self, runs: list[Run], jobs: int) -> float:
-        """Seconds until all are done, so many at once."""
-        return self.of_all(runs) / max(1, jobs)
 
 
 def say_time(seconds: float) -> str:

@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 from vita_mm.checkpoints import newest_whole_checkpoint, read_tensors
 from vita_mm.engine.runs import build_runner, join_group, keep_test_only
 from vita_mm.errors import UserError, cli_errors
-from vita_mm.tracking import find_journals, guard
+from vita_mm.tracking import guard
 from vita_mm.tracking.probes import (attempt, count_parameters, digest_file, find_clip,
                                      find_datasets, find_environment, find_git)
 from vita_mm.tracking.values import only_numbers
@@ -71,7 +71,7 @@ def execute(folder: RunFolder, launcher: str) -> None:
     config.experiment_name = asked['name']
     for backend in config.visualizer.vis_backends:
         if backend.type == 'MLflowTracking':
-            backend.update(parent=asked['parent'], experiment=asked['experiment'],
+            backend.update(parent=asked['parent'],
                            tags={'suite': asked['suite'], 'run': asked['name']})
     trained = asked['trained'] and RunFolder(asked['trained'])
     if trained:
@@ -140,7 +140,6 @@ def divide_batch(config: Config, processes: int) -> None:
 
 def make_manifest(runner: Runner, asked: dict, checkpoint: Path | None) -> dict:
     loops = dict(train=runner._train_loop, test=runner._test_loop)
-    journals = find_journals(runner.work_dir)
     return dict(
         name=asked['name'], seed=runner.seed, command=sys.argv,
         environment=attempt(find_environment),
@@ -148,8 +147,7 @@ def make_manifest(runner: Runner, asked: dict, checkpoint: Path | None) -> dict:
         clip=attempt(find_clip, runner.model),
         datasets=attempt(find_datasets, loops) or [],
         checkpoint=checkpoint and dict(path=str(checkpoint.resolve()),
-                                       sha256=digest_file(checkpoint)),
-        mlflow_run_id=journals[-1].sent()['run_id'] if journals else None)
+                                       sha256=digest_file(checkpoint)))
 
 
 def check_data(manifest: dict, inputs: dict) -> None:

@@ -64,7 +64,7 @@ class LocalExecutor:
 
     Args:
         jobs: how many at once; None for one on each GPU (or group of ``gpus``), or on
-            each two CPU cores where there is none.
+            each CPU core where there is none.
         gpus: processes of a job; 0 for one process without torchrun.
     """
 
@@ -75,8 +75,9 @@ class LocalExecutor:
             raise UserError(f'--gpus {gpus}: this machine has {present}')
         cores = len(os.sched_getaffinity(0))
         self.jobs = jobs or (present // each if present else max(1, cores // each))
-        self.devices = [range(slot * each, (slot + 1) * each)
+        self.gpu_slots = [range(slot * each, (slot + 1) * each)
                         for slot in range(present // each)]
+        self.devices = self.jobs * each
         self.threads = max(1, cores // (self.jobs * each))
         self.running: list[LocalHandle] = []
 
@@ -120,9 +121,9 @@ class LocalExecutor:
 
     def environment(self, slot: int) -> dict:
         env = dict(os.environ, OMP_NUM_THREADS=str(self.threads), PYTHONUNBUFFERED='1')
-        if self.devices:
+        if self.gpu_slots:
             env['CUDA_VISIBLE_DEVICES'] = ','.join(
-                map(str, self.devices[slot % len(self.devices)]))
+                map(str, self.gpu_slots[slot % len(self.gpu_slots)]))
         return env
 
 

@@ -51,6 +51,7 @@ class NodesExecutor(LocalExecutor):
     def __init__(self, nodes: int, gpus: int) -> None:
         super().__init__(1, gpus)
         self.nodes = nodes
+        self.devices = nodes * gpus
         self.store = open_store(nodes)
         self.count = 0
 

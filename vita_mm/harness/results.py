@@ -56,15 +56,21 @@ class Cell:
             return None
         return self.mean - self.paper.value
 
+    def tolerance(self, row: Row) -> float:
+        """How far from the paper's figure is reproduced, in the unit of the column."""
+        own = self.column.tolerance
+        return row.tolerance if own is None else own
+
     def verdict(self, suite: Suite, row: Row) -> str:
-        """``reproduced``, ``above``, ``below``, ``protocol differs``, or the state."""
+        """``reproduced``, ``above``, ``below``, ``protocol differs``,
+        ``no published figure``, or the state."""
         if self.state != DONE:
             return self.state
-        if suite.compared != 'values':
-            return 'protocol differs'
         if self.paper is None:
             return 'no published figure'
-        if abs(self.delta) <= row.tolerance + 1e-9:
+        if suite.compared != 'values':
+            return 'protocol differs'
+        if abs(self.delta) <= self.tolerance(row) + 1e-9:
             return 'reproduced'
         return 'above' if self.delta > 0 else 'below'
 
@@ -79,12 +85,24 @@ class RowResult:
 class TableResult:
     table: Table
     rows: list[RowResult]
-    # Rows of the paper's table that the suite does not have, label to column to figure.
+    # Rows of the paper's table that the suite does not have: name in the published
+    # figures to column to figure, in the paper's order.
     others: dict[str, dict[str, Figure]] = field(default_factory=dict)
 
     def cell(self, row: str, column: str) -> Cell | None:
         return next(result.cells.get(column) for result in self.rows
                     if result.row.name == row)
+
+
+def others_of(table: Table, published: dict[tuple[str, str, str], Figure]
+              ) -> dict[str, dict[str, Figure]]:
+    """The paper's rows of a table that no row of the suite names, see TableResult."""
+    named = {row.published for row in table.rows}
+    others: dict[str, dict[str, Figure]] = {}
+    for (name, row, metric), figure in published.items():
+        if name == table.name and row not in named and metric in table.columns:
+            others.setdefault(row, {})[metric] = figure
+    return others
 
 
 @dataclass

@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-from vita_mm.engine.runs import die_with_parent
 from vita_mm.errors import UserError
 
 from .files import read_json, write_json
@@ -56,7 +55,7 @@ class Task:
         with open(self.log, 'ab') as log:
             self.process = subprocess.Popen(
                 self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                env=environment(), preexec_fn=prepare)
+                env=environment(), preexec_fn=ignore_warning)
         try:
             code = self.process.wait(self.seconds)
         except subprocess.TimeoutExpired:
@@ -77,10 +76,15 @@ class Task:
 
     def _leave(self, *_) -> None:
         """On SIGTERM, by which Slurm cancels or preempts: end without a result."""
+        from submitit import JobEnvironment
         self._stop()
-        # In a grace time, a job that ends by itself would not be queued again.
-        while set((find_states('--jobs', os.environ['SLURM_JOB_ID']) or {}
-                   ).values()) in ({'RUNNING'}, set()):
+        job = JobEnvironment()
+        while (find_states('--jobs', job.job_id) or {}).get(job.job_id) in (
+                'RUNNING', None):
+            # It is preempted, but within a grace time. If it ended by itself now,
+            # Slurm would not queue it again.
+            if job.global_rank == 0:
+                subprocess.run(['scontrol', 'requeue', job.job_id])
             time.sleep(1)
         sys.exit(128 + signal.SIGTERM)
 
@@ -177,7 +181,7 @@ class SlurmExecutor:
         nodes: of a job.
         gpus: processes on each node, with a GPU each; 0 for one process (or the option
             ``ntasks_per_node``) without GPUs.
-        jobs: how many of those submitted together run at once.
+        jobs: how many of those submitted together run at once; None for no limit.
         options: more of submitit's parameters for Slurm, such as ``partition``,
             ``account`` or ``qos``; ``time`` in minutes if it is to be less than the
             timeout: runs are then queued again until they have had that.
@@ -186,7 +190,7 @@ class SlurmExecutor:
         UserError: if there is no Slurm or no submitit here, or an option is unknown.
     """
 
-    def __init__(self, out: Path, nodes: int, gpus: int, jobs: int,
+    def __init__(self, out: Path, nodes: int, gpus: int, jobs: int | None = None,
                  options: dict | None = None) -> None:
         if shutil.which('sbatch') is None:
             raise UserError('there is no sbatch here: start this where jobs of a Slurm '
@@ -196,20 +200,22 @@ class SlurmExecutor:
         except ImportError:
             raise UserError('jobs are handed to Slurm by submitit: '
                             "pip install -e '.[slurm]'") from None
-        self.jobs = jobs
+        self.jobs = jobs or MOST
         self.command = [sys.executable, '-m', EXECUTE]
         self.queue = Queue()
         self.options = check_options(
             options or {}, submitit.SlurmExecutor._valid_parameters())
         parameters = dict(
             job_name='vita_mm', nodes=nodes, ntasks_per_node=max(1, gpus),
-            gpus_per_node=gpus or None, array_parallelism=jobs, stderr_to_stdout=True)
+            gpus_per_node=gpus or None,
+            array_parallelism=self.jobs, stderr_to_stdout=True)
         parameters.update(self.options)
         if 'cpus_per_task' in parameters:
             # srun has not taken it over from sbatch since Slurm 22.05.
             parameters['srun_args'] = [f'--cpus-per-task={parameters["cpus_per_task"]}',
                                        *parameters.get('srun_args', [])]
         self.tasks = parameters['nodes'] * parameters['ntasks_per_node']
+        self.devices = self.tasks
         self.submitit = submitit.SlurmExecutor(
             Path(out).resolve() / 'slurm', max_num_timeout=REQUEUES)
         self.submitit.update_parameters(**parameters)
@@ -224,7 +230,10 @@ class SlurmExecutor:
         Raises:
             UserError: if sbatch refuses them.
         """
+        import cloudpickle
         from submitit.core.utils import FailedJobError, FailedSubmissionError
+        # Tasks then do without this package, whose imports take seconds and memory.
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])
         limit = math.ceil(max(job.timeout for job in jobs) / 60) + MARGIN
         self.submitit.update_parameters(time=self.options.get('time', limit))
         tasks = []
@@ -238,6 +247,7 @@ class SlurmExecutor:
         handles = [SlurmHandle(job, self.queue, entry.job_id, str(self.submitit.folder),
                                self.tasks)
                    for job, entry in zip(jobs, submitted)]
+        self.devices = max(self.devices, self.tasks * min(self.jobs, len(jobs)))
         for handle in handles:
             handle.note()
         return handles
@@ -256,6 +266,9 @@ class SlurmExecutor:
 
     def stop(self, handles: list[SlurmHandle]) -> None:
         cancel(handles)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def _command(self, job: Job) -> list[str]:
         return [*self.command, *map(str, job.folders),
@@ -328,6 +341,8 @@ def check_options(options: dict, known: set[str]) -> dict:
                                 ) from None
         if name in LISTS and isinstance(value, str):
             value = [value]
+        elif name not in LISTS and isinstance(value, list):
+            value = ','.join(map(str, value))
         checked[name] = value
     return checked
 
@@ -340,10 +355,8 @@ def environment() -> dict:
             'MASTER_PORT': str(12000 + job % 18000)}
 
 
-def prepare() -> None:
-    """Set up the process of the runs."""
-    die_with_parent()
-    # Slurm sends its warning to all processes; only the task may act on it.
+def ignore_warning() -> None:
+    """Slurm sends its warning to all processes; only the task may act on it."""
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
@@ -353,6 +366,7 @@ def has_ended(pid: int) -> bool:
     Inside of a signal handler, Popen cannot tell: it may hold its lock.
     """
     try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return found is not None
     except ChildProcessError:
         return True

@@ -29,6 +29,7 @@ class Column:
         scale: factor from the measured number to the one that is printed.
         digits: after the point.
         unit: printed behind the title.
+        tolerance: in the unit of the column, if not that of the row.
     """
     name: str
     title: str
@@ -38,6 +39,7 @@ class Column:
     scale: float = 100
     digits: int = 2
     unit: str = '%'
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,6 @@ class Row:
         x: place on the axis of a figure.
         series: line of a figure.
         note: a remark printed under the table.
-        seeds: how many to run, if not as many as asked for.
     """
     table: str
     name: str

@@ -134,7 +134,8 @@ class Sweep:
 
     def _say(self, event: str, run: Run, text: str) -> None:
         number = self.total - len(self.left)
-        left = self.estimates.wall(list(self.left.values()), self.executor.jobs)
+        left = self.executor.devices and (
+            self.estimates.of_all(self.left.values()) / self.executor.devices)
         self.console.print(f'[{number}/{self.total}] {event} {run.name} {text}'
                            + (f', about {say_time(left)} left' if left else ''),
                            highlight=False, soft_wrap=True)

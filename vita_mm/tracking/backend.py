@@ -14,6 +14,7 @@ from mmengine.visualization import BaseVisBackend
 
 from .delivery import Delivery, Sender, default_uri
 from .journal import RUNNING, Journal, find_journals, now
+from .system import PREFIX, SystemMonitor, is_wanted
 from .values import PARAM_LENGTH, TAG_LENGTH, cut, flatten, redact, to_key, to_number
 
 # Seconds that the start and the end of a run wait for the server.
@@ -53,7 +54,7 @@ class MLflowTracking(BaseVisBackend):
         self._uri = tracking_uri
         self._config = Config()
         self._work_dir = None
-        self._sender = None
+        self._sender = self._monitor = None
         self._resumed_at = {}
         self.kind = None
         self.journal = None
@@ -110,6 +111,7 @@ class MLflowTracking(BaseVisBackend):
         self.add_tags(self._tags)
         self._write_config()
         self._start_sender([journal for journal in idle if journal is not self.journal])
+        self._start_monitor()
 
     def _start_sender(self, older: list[Journal]) -> None:
         for journal in older:
@@ -123,6 +125,14 @@ class MLflowTracking(BaseVisBackend):
         self._sender.tried.wait(START_WAIT)
         if self.run_id:
             print_log(f'MLflow run {self.run_id} at {redact(uri)}', 'current')
+
+    def _start_monitor(self) -> None:
+        if is_wanted():
+            last = [step for key, step in self._resumed_at.items()
+                    if key.startswith(PREFIX)]
+            self._monitor = SystemMonitor(self._add_points, max(last, default=-1) + 1)
+            self._monitor.start()
+            self._monitor.ready.wait(START_WAIT)  # it imports too
 
     def _write_config(self) -> None:
         if self._config:
@@ -209,11 +219,13 @@ class MLflowTracking(BaseVisBackend):
         """End the run, if there is one, and send what is left within a bounded time."""
         if self.journal is None:
             return
+        if self._monitor is not None:
+            self._monitor.stop()
         self.add_tags(tags or {})
         self.journal.write('status', status=status, time=now())
         sender = self._sender
         # Now, not later: a second Ctrl-C may interrupt the sending.
-        self.journal = self._sender = None
+        self.journal = self._sender = self._monitor = None
         OPEN_RUNS.discard(self)
         sender.close(END_WAIT)
 

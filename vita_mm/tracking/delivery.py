@@ -218,6 +218,21 @@ class Delivery:
         tag = InputTag('mlflow.data.context', record['context'])
         self._client.log_inputs(self.run_id, [DatasetInput(dataset, [tag])])
 
+    def _send_model(self, records: list[dict]) -> None:
+        """Register a file of the journal as a version of a model, once."""
+        record = records[0]
+        self._send_file(records)
+        name, digest = record['name'], record['tags']['checkpoint.sha256']
+        if not self._client.search_registered_models(f"name = '{name}'"):
+            self._client.create_registered_model(name)
+        if any(version.tags.get('checkpoint.sha256') == digest
+               for version in self._client.search_model_versions(f"name = '{name}'")):
+            return
+        place = self._client.get_run(self.run_id).info.artifact_uri
+        self._client.create_model_version(
+            name, f'{place}/{Path(record["path"]).parent}', self.run_id,
+            tags=record['tags'])
+
     def _send_status(self, records: list[dict]) -> None:
         status, moment = records[0]['status'], records[0]['time']
         if status == RUNNING:

@@ -15,6 +15,7 @@ import fcntl
 import json
 import logging
 import os
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ class Journal:
         self.path = self.folder / 'journal.jsonl'
         self._lock = self._file = None
         self._warned = False
+        self._writing = threading.Lock()
 
     @classmethod
     def create(cls, root: Path, kind: str, **header) -> 'Journal':
@@ -92,10 +94,11 @@ class Journal:
         """Append a record. A full disk is said once and does not stop the caller."""
         line = json.dumps(dict(kind=kind, **fields)).encode() + b'\n'
         try:
-            if self._file is None:
-                self._file = open(self.path, 'ab', buffering=0)
-                self._drop_torn_line()
-            self._file.write(line)
+            with self._writing:
+                if self._file is None:
+                    self._file = open(self.path, 'ab', buffering=0)
+                    self._drop_torn_line()
+                self._file.write(line)
         except OSError as error:
             if not self._warned:
                 print_log(f'cannot write {self.path}, so MLflow misses records: '

@@ -1,0 +1,181 @@
+"""Every table, figure and ablation of the paper, compared with it.
+
+    python benchmarks/run_ablations.py [run]     all of the miniature suite, then its report
+    python benchmarks/run_ablations.py plan      what would run, and why; nothing does
+    python benchmarks/run_ablations.py report    the report from what is done
+
+    --suite paper        the same on Kinetics and the zero-shot datasets
+    --only 'table6/*'    only what these rows need
+    --seeds 3            trainings with seeds 0, 1 and 2
+
+Interrupt it at any moment and start it again: what is done is kept, what was going on
+resumes from its checkpoint. Everything is under work_dirs/ablations/SUITE, the report in
+its folder report.
+"""
+import argparse
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from mmengine.config import DictAction
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from vita_mm.errors import UserError, cli_errors
+from vita_mm.harness.estimate import Estimates, say_time
+from vita_mm.harness.files import hold, read_json, write_json
+from vita_mm.harness.gather import find_machine, gather
+from vita_mm.harness.local import LocalExecutor
+from vita_mm.harness.nodes import NodesExecutor, follow, node_rank
+from vita_mm.harness.plan import Plan
+from vita_mm.harness.publish import Publisher
+from vita_mm.harness.report import print_report, write_report
+from vita_mm.harness.suite import ROOT, Suite, read_suite
+from vita_mm.harness.sweep import Sweep
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('verb', nargs='?', default='run',
+                        choices=('plan', 'run', 'report'))
+    parser.add_argument('--suite', default='mini', help='mini, paper or a .yaml file')
+    parser.add_argument('--out', type=Path, help='default work_dirs/ablations/SUITE')
+    parser.add_argument('--only', metavar='PATTERN', help="such as 'table6/*' or fig4")
+    parser.add_argument('--seeds', type=int,
+                        help="how many; default as last time, at first the suite's")
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
+                        help='overrides of every config, such as model.clip.pretrained='
+                        'FILE; default as last time')
+    parser.add_argument('--timeout', type=float, help='seconds that one run may take')
+    parser.add_argument('--trust-code', action='store_true',
+                        help='keep results although the code has changed since')
+    parser.add_argument('--launcher', default='none',
+                        choices=('none', 'pytorch', 'slurm'),
+                        help='of each run: one process, torchrun, or a Slurm job')
+    parser.add_argument('--jobs', type=int, help='runs at the same time')
+    parser.add_argument('--gpus', type=int, default=0,
+                        help='processes of a run on each node, one a GPU')
+    parser.add_argument('--nodes', type=int, default=1, help='machines of a run')
+    parser.add_argument('--slurm', nargs='+', action=DictAction, default={},
+                        help='options of the jobs, such as partition=gpu account=me')
+    args = parser.parse_args()
+    for name in ('seeds', 'jobs', 'nodes'):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise UserError(f'--{name} is at least 1')
+    if args.launcher == 'none' and (args.gpus or args.nodes > 1):
+        raise UserError('--gpus and --nodes are for --launcher pytorch or slurm')
+    if args.launcher == 'pytorch' and not args.gpus:
+        raise UserError('--launcher pytorch needs --gpus, the processes of a run')
+    return args
+
+
+def make_plan(suite: Suite, args: argparse.Namespace) -> Plan:
+    """The plan with the options of this call, or else of the last one."""
+    last = read_json(args.out / 'sweep.json') or {}
+    seeds = args.seeds or last.get('seeds') or suite.seeds
+    options = last.get('options', {}) if args.cfg_options is None else args.cfg_options
+    plan = Plan(suite, args.out, seeds, options, args.trust_code)
+    if args.verb == 'run':
+        write_json(args.out / 'sweep.json', dict(seeds=seeds, options=options))
+    return plan
+
+
+def make_executor(args: argparse.Namespace):
+    if args.launcher == 'slurm':
+        from vita_mm.harness.slurm import SlurmExecutor
+        return SlurmExecutor(args.out, args.nodes, args.gpus, args.jobs, args.slurm)
+    if args.nodes > 1:
+        return NodesExecutor(args.nodes, args.gpus)
+    return LocalExecutor(args.jobs, args.gpus)
+
+
+def show_plan(plan: Plan, args: argparse.Namespace, console: Console) -> None:
+    runs = plan.select(args.only)
+    estimates = Estimates(plan)
+    table = Table('run', 'for', 'state', 'time', box=box.SIMPLE_HEAD,
+                  title=f'{plan.suite.title}: {len(runs)} runs')
+    todo = [run for run in runs if not run.done]
+    for run in runs:
+        state = run.standing.state
+        why = f': {"; ".join(run.standing.reasons)}' if run.standing.reasons else ''
+        users = plan.users(run)
+        more = f' and {len(users) - 3} more' if len(users) > 3 else ''
+        table.add_row(run.name, ', '.join(users[:3]) + more, f'{state}{why}',
+                      '' if run.done else say_time(estimates.of(run)))
+    console.print(table)
+    if not todo:
+        console.print('all done')
+        return
+    device = 'A100' if plan.suite.compared == 'values' else 'core'
+    console.print(f'{len(runs) - len(todo)} done, {len(todo)} to run: about '
+                  f'{say_time(estimates.of_all(todo))} of one {device}, an estimate from '
+                  'earlier runs where there are any')
+
+
+def run(suite: Suite, args: argparse.Namespace, console: Console) -> int:
+    lock = hold(args.out / 'lock', f'another call works on {args.out}')
+    executor = make_executor(args)
+    if suite.prepare:
+        prepare(suite.prepare)
+    plan = make_plan(suite, args)
+    publisher = Publisher(suite, args.out)
+    asked = dict(suite=suite.name, parent=publisher.runs_parent())
+    publisher.deliver()  # jobs that start together would all try to set up a database
+    sweep = Sweep(plan, executor, asked, console,
+                  ended=lambda: publisher.publish(gather(plan)))
+    failed = sweep.run(plan.select(args.only))
+    report(plan, publisher, console)
+    for name, why in failed.items():
+        console.print(f'[red]failed[/red] {name}: {why}', highlight=False,
+                      soft_wrap=True)
+    executor.close()
+    lock.close()
+    return 1 if failed else 0
+
+
+def prepare(script: str) -> None:
+    """Make the data of the suite, if they are not there."""
+    done = subprocess.run([sys.executable, str(ROOT / script)])
+    if done.returncode:
+        raise UserError(f'{script} did not make the data')
+
+
+def report(plan: Plan, publisher: Publisher, console: Console) -> None:
+    """Write the report, print it, and send both it and the numbers to MLflow."""
+    results = gather(plan)
+    print_report(plan.suite, results, console)
+    folder = plan.out / 'report'
+    page = write_report(plan.suite, results, find_machine(plan), folder)
+    publisher.publish(results)
+    publisher.attach(folder)
+    publisher.deliver()
+    console.print(f'report: {page}', soft_wrap=True)
+
+
+def main() -> int:
+    args = parse_args()
+    suite = read_suite(args.suite)
+    if args.timeout:
+        suite = replace(suite, timeout=args.timeout)
+    args.out = args.out or Path('work_dirs/ablations') / suite.name
+    console = Console()
+    if args.verb == 'run' and args.launcher == 'pytorch' and node_rank():
+        return follow(args.nodes, args.gpus)
+    if args.verb == 'run':
+        return run(suite, args, console)
+    plan = make_plan(suite, args)
+    if args.verb == 'plan':
+        show_plan(plan, args, console)
+    else:
+        report(plan, Publisher(suite, args.out), console)
+    return 0
+
+
+if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with cli_errors():
+        sys.exit(main())

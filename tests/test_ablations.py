@@ -1,0 +1,304 @@
+"""The harness: a suite from its file to a report, whatever happens in between.
+
+Real videos, real trainings of a tiny CLIP, real processes, MLflow on SQLite.
+"""
+import json
+import random
+import shutil
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
+from mlflow import MlflowClient
+
+from vita_mm.errors import UserError
+from vita_mm.harness.plan import Plan
+from vita_mm.harness.suite import read_suite
+from world import kill, run, start, write_world
+
+RUN = 'benchmarks/run_ablations.py'
+SUITE = """
+title: tiny
+compared: order
+timeout: 200
+tables:
+  ladder:
+    title: Ladder
+    columns: &columns
+      top1: {{title: Top-1}}
+    rows:
+      plain: &plain
+        label: plain
+        train: {world}/tiny.py
+        override:
+          model.backbone.summary: false
+          model.backbone.local: false
+          model.backbone.num_global: 0
+      full: {{label: full, train: {world}/tiny.py}}
+    claims:
+      - {{text: prompts help, kind: rising, rows: [plain, full], source: section 4}}
+  again:
+    title: The same model once more
+    columns: *columns
+    rows:
+      full: {{label: full, train: {world}/tiny.py, override: {{model.backbone.num_global: 8}}}}
+      views: {{label: 2 views, train: {world}/tiny.py, test: {world}/views.py}}
+"""
+VIEWS = """
+_base_ = 'tiny.py'
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].update(num_clips=2)
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+"""
+TRAININGS = ['tiny/seed0', 'tiny,local=False,num_global=0,summary=False/seed0']
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('world')
+    write_world(folder, num_train=16, num_val=9)
+    (folder / 'views.py').write_text(VIEWS)
+    (folder / 'suite.yaml').write_text(SUITE.format(world=folder))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def done(world, tmp_path_factory):
+    """A folder in which the suite was run once, and what that said."""
+    folder = tmp_path_factory.mktemp('done')
+    return folder, ablations(folder, world)
+
+
+def ablations(cwd, world, *arguments, code=0):
+    result = run(RUN, *arguments, '--suite', world / 'suite.yaml', '--out', 'out', cwd=cwd)
+    assert result.returncode == code, result.stdout
+    return result.stdout
+
+
+def numbers(folder) -> dict:
+    """The metrics of every run."""
+    return {path.parent.relative_to(folder).as_posix(): json.loads(path.read_text())
+            for path in sorted(folder.glob('out/runs/*/*/metrics.json'))}
+
+
+def make_plan(world, out, **options):
+    return Plan(read_suite(str(world / 'suite.yaml')), out, 1, **options)
+
+
+def states(world, out, **options):
+    return {name: run.standing.state
+            for name, run in make_plan(world, out, **options).runs.items()}
+
+
+def test_a_shared_training_is_planned_once(world, tmp_path):
+    plan = make_plan(world, tmp_path / 'out')
+    assert [name for name, run in plan.runs.items() if run.trains] == TRAININGS[::-1]
+    shared = plan.runs['tiny/seed0']
+    assert plan.users(shared) == ['ladder/full', 'again/full', 'again/views']
+    assert {run.name for run in plan.select('again/views')} == {
+        'tiny/seed0', 'tiny@views/seed0'}
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_run_ends_with_the_report(done):
+    folder, said = done
+    assert 'report' in said
+    page = (folder / 'out/report/report.md').read_text()
+    assert 'Ladder' in page and 'prompts help' in page
+    for path in (folder / 'out/runs').glob('*/*'):
+        assert json.loads((path / 'status.json').read_text())['state'] == 'done'
+        manifest = json.loads((path / 'manifest.json').read_text())
+        assert manifest['environment']['env.torch'] and manifest['clip']['clip.sha256']
+        assert manifest['seed'] == 0 and manifest['datasets'][0]['digest']
+        assert (path / 'config.py').exists() and (path / 'log.txt').stat().st_size
+    views = numbers(folder)['out/runs/tiny@views/seed0']
+    assert views['acc/videos_read'] == 9 and views['trainable_parameters'] > 0
+
+
+def test_all_runs_are_in_mlflow_with_one_level_of_nesting(done):
+    folder, _ = done
+    client = MlflowClient(f'sqlite:///{folder}/mlflow.db')
+    experiment, = (found.experiment_id for found in client.search_experiments()
+                   if found.name != 'Default')
+    runs = {run.info.run_id: run for run in client.search_runs([experiment])}
+    parents = {key for key, run in runs.items()
+               if 'mlflow.parentRunId' not in run.data.tags}
+    assert len(parents) == 3  # of the runs, and of each table
+    children = [run for key, run in runs.items() if key not in parents]
+    assert {run.data.tags['mlflow.parentRunId'] for run in children} == parents
+    assert {run.info.status for run in children} == {'FINISHED'}
+    assert sum('row' in run.data.tags for run in children) == 4
+    assert len(children) == 4 + len(numbers(folder))
+
+
+def test_plan_then_says_all_done_and_run_does_nothing(done, world):
+    folder, _ = done
+    assert 'all done' in ablations(folder, world, 'plan')
+    before = {path: path.stat().st_mtime_ns for path in folder.glob('out/runs/*/*/*.json')}
+    ablations(folder, world)
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_a_changed_field_makes_only_what_depends_on_it_stale(done, world):
+    out = done[0] / 'out'
+    assert set(states(world, out).values()) == {'done'}
+    views = world / 'views.py'
+    views.write_text(VIEWS.replace('num_clips=2', 'num_clips=3'))
+    try:
+        plan = make_plan(world, out)
+        stale = {name: run for name, run in plan.runs.items() if not run.done}
+        assert list(stale) == ['tiny@views/seed0']
+        assert 'num_clips' in stale['tiny@views/seed0'].standing.reasons[0]
+    finally:
+        views.write_text(VIEWS)
+    changed = states(world, out, options={'optim_wrapper.optimizer.lr': 0.1})
+    assert set(changed.values()) == {'stale'}
+
+
+def test_changed_data_make_results_stale(done, world):
+    videos = world / 'val' / '0.mp4'
+    content = videos.read_bytes()
+    videos.write_bytes(content + b'\0')
+    try:
+        # Digests of data are kept for the time of a process.
+        said = ablations(done[0], world, 'plan')
+    finally:
+        videos.write_bytes(content)
+    assert 'data changed: test' in said and said.count('data changed') == 3
+
+
+def test_code_counts_without_its_comments(monkeypatch, done, world):
+    from vita_mm.harness import inputs
+    assert inputs.without_docstrings('def f():\n  "a"\n  return 1  # b') == \
+        inputs.without_docstrings('def f():\n  "other"\n  return 1')
+    code = dict(inputs.digest_code(), **{'models/vision.py': 'other'})
+    monkeypatch.setattr(inputs, 'digest_code', lambda: code)
+    out = done[0] / 'out'
+    assert set(states(world, out).values()) == {'stale'}
+    assert set(states(world, out, trust_code=True).values()) == {'done'}
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_numbers(done, world, tmp_path):
+    moments = random.Random(0)
+    for _ in range(5):
+        process = start(RUN, '--suite', world / 'suite.yaml', '--out', 'out', cwd=tmp_path)
+        time.sleep(moments.uniform(2, 14))
+        kill(process)
+    ablations(tmp_path, world)
+    assert numbers(tmp_path) == numbers(done[0])
+
+
+def test_a_training_goes_on_from_its_checkpoint(done, world, tmp_path):
+    out = tmp_path / 'out'
+    shutil.copytree(done[0] / 'out', out)
+    folder = out / 'runs' / 'tiny' / 'seed0'
+    (folder / 'status.json').unlink()
+    (folder / 'work' / 'epoch_3.pth').unlink()
+    ablations(tmp_path, world, '--only', 'ladder/full')
+    epochs = [line for line in (folder / 'log.txt').read_text().splitlines()
+              if 'Epoch(train)' in line]
+    assert sum('[1][' in line for line in epochs) == sum(
+        '[3][' in line for line in epochs) / 2  # the first epoch was not trained again
+    assert numbers(tmp_path) == numbers(done[0])
+
+
+def test_a_failing_row_does_not_stop_the_others(world, tmp_path):
+    suite = (world / 'suite.yaml').read_text().replace(
+        '      full: {label: full, train', '''      broken:
+        label: broken
+        train: {0}/tiny.py
+        override: {{model.backbone.local_condition: nothing}}
+      full: {{label: full, train'''.format(world).replace('{{', '{').replace('}}', '}'), 1)
+    (tmp_path / 'suite.yaml').write_text(suite)
+    said = ablations(tmp_path, tmp_path, '--only', 'ladder/*', code=1)
+    assert 'failed' in said and 'local_condition' in said
+    status, = (json.loads(path.read_text()) for path in
+               tmp_path.glob('out/runs/*condition*/seed0/status.json')
+               if '@' not in str(path))
+    assert status['state'] == 'failed' and 'local_condition' in status['last_lines'][-1]
+    page = (tmp_path / 'out/report/report.md').read_text()
+    assert 'failed' in page
+    assert {'out/runs/tiny@test/seed0'} < set(numbers(tmp_path))
+
+
+def test_a_second_sweep_on_the_folder_refuses(world, tmp_path):
+    process = start(RUN, '--suite', world / 'suite.yaml', '--out', 'out', cwd=tmp_path)
+    try:
+        wait_for(tmp_path / 'out' / 'lock')
+        said = ablations(tmp_path, world, code=2)
+        assert 'another call works on' in said and str(process.pid) in said
+    finally:
+        kill(process)
+
+
+def wait_for(path: Path) -> None:
+    for _ in range(600):
+        if path.exists() and path.read_text():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f'{path} never came')
+
+
+def test_a_run_that_takes_too_long_is_stopped(world, tmp_path):
+    said = ablations(tmp_path, world, '--only', 'ladder/full', '--timeout', '1', code=1)
+    assert 'its timeout' in said
+
+
+def test_two_machines_share_a_run(done, world, tmp_path):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    shared = dict(MASTER_ADDR='127.0.0.1', PORT=str(port))
+    command = [RUN, '--suite', world / 'suite.yaml', '--out', 'out', '--only',
+               'ladder/full', '--launcher', 'pytorch', '--gpus', 1, '--nodes', 2]
+    second = start(*command, cwd=tmp_path, NODE_RANK='1', **shared)
+    try:
+        first = run(*command, cwd=tmp_path, NODE_RANK='0', **shared)
+        assert first.returncode == 0, first.stdout
+        assert second.wait(60) == 0
+    finally:
+        kill(second)
+    manifest = json.loads(
+        (tmp_path / 'out/runs/tiny/seed0/manifest.json').read_text())
+    assert manifest['environment']['env.world_size'] == '2'
+    assert numbers(tmp_path) == {
+        key: value for key, value in numbers(done[0]).items() if key in (
+            'out/runs/tiny/seed0', 'out/runs/tiny@test/seed0')}
+
+
+def test_ctrl_c_stops_the_runs(world, tmp_path):
+    process = start(RUN, '--suite', world / 'suite.yaml', '--out', 'out', cwd=tmp_path)
+    wait_for(tmp_path / 'out' / 'runs' / 'tiny' / 'seed0' / 'log.txt')
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert 'interrupted' in process.stdout.read()
+    log = (tmp_path / 'out' / 'runs' / 'tiny' / 'seed0' / 'log.txt').read_text()
+    assert 'interrupted' in log
+
+
+@pytest.mark.parametrize('change, words', [
+    (('title: Ladder', 'titel: Ladder'), "unknown field 'titel'"),
+    (('rows: [plain, full]', 'rows: [plain, none]'), "'none', which is not there"),
+    (('label: plain', 'cells: {top9: {}}'), "no column 'top9'"),
+    (('compared: order', 'compared: maybe'), 'compared is one of'),
+])
+def test_a_mistake_in_a_suite_is_one_sentence(world, tmp_path, change, words):
+    path = tmp_path / 'suite.yaml'
+    path.write_text((world / 'suite.yaml').read_text().replace(*change))
+    with pytest.raises(UserError, match=words):
+        read_suite(str(path))
+    with pytest.raises(UserError, match='say mini, paper'):
+        read_suite('nothing')
+
+
+def test_a_pattern_that_fits_nothing_is_refused(world, tmp_path):
+    with pytest.raises(UserError, match='fits no row'):
+        make_plan(world, tmp_path / 'out').select('table9/*')
+
+
+def test_an_option_that_is_none_is_refused(world, tmp_path):
+    with pytest.raises(UserError, match='model.backbone'):
+        make_plan(world, tmp_path / 'out', options={'model.backbone': 3})

@@ -1,0 +1,249 @@
+"""The tables of a suite in MLflow: a run for each table, a child for each row and seed.
+
+Everything goes through journals in the suite's folder, so that a server that is away
+loses nothing.
+"""
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from vita_mm.checkpoints import read_tensors
+from vita_mm.description import KEY
+from vita_mm.tracking import Journal, ServerAway, find_journals, redact, sync, sync_uri
+from vita_mm.tracking.delivery import default_uri
+from vita_mm.tracking.journal import now
+from vita_mm.tracking.values import PARAM_LENGTH, TAG_LENGTH, cut, to_key
+
+from .results import DONE, FAILED, Cell, RowResult, TableResult
+from .suite import Suite
+
+RUNS = 'runs'  # the parent of the trainings and evaluations themselves
+
+
+class Publisher:
+    """Writes what a suite measured for MLflow; the same again changes nothing.
+
+    Args:
+        suite: whose numbers these are.
+        out: its folder; the journals are in ``out/mlflow``.
+    """
+
+    def __init__(self, suite: Suite, out: Path) -> None:
+        self.suite = suite
+        self.out = Path(out)
+        self.journals: dict[str, Journal] = {}
+        for journal in find_journals(self.out):  # oldest first: the last one counts
+            self.journals[journal.header['key']] = journal
+
+    def runs_parent(self) -> dict:
+        """The journal header of the run that all trainings and evaluations are part of."""
+        return self._parent(RUNS, 'trainings and evaluations').header
+
+    def publish(self, results: list[TableResult]) -> None:
+        """Write the rows that are new, or whose numbers or verdicts have changed."""
+        for result in results:
+            for row in result.rows:
+                for seed in seeds_of(row):
+                    self._publish_row(result, row, seed)
+                if FAILED in states_of(row):
+                    self._publish_failure(result, row)
+
+    def attach(self, folder: Path) -> None:
+        """Make a report's files artifacts: of each table its own, of ``runs`` all."""
+        for path in sorted(folder.rglob('*')):
+            if path.is_file() and not path.name.endswith('.part'):
+                keys = {RUNS, path.stem} & set(self.journals)
+                for key in keys:
+                    attach_file(self.journals[key], path,
+                                f'report/{path.relative_to(folder)}')
+
+    def deliver(self) -> None:
+        """Send what is unsent, that of the trainings and evaluations included.
+
+        A server that is away is told of in one line; the next call sends the rest.
+        """
+        works = [folder.parent for folder in self.out.glob('runs/*/*/work/mlflow')]
+        for journal in (journal for folder in (self.out, *works)
+                        for journal in find_journals(folder) if not journal.is_sent()):
+            try:
+                sync(journal)
+            except ServerAway as error:
+                print(f'MLflow at {redact(sync_uri(journal))} does not take the records, '
+                      f'which stay in {self.out}; the next call sends them ({error})',
+                      flush=True)
+                return
+
+    def _parent(self, key: str, title: str) -> Journal:
+        if key not in self.journals:
+            journal = self._create(key, f'{self.suite.name} {key}', None)
+            write_tags(journal, dict(suite=self.suite.name, table=key, title=title))
+            end(journal)
+        return self.journals[key]
+
+    def _create(self, key: str, name: str, parent: dict | None, **header) -> Journal:
+        journal = Journal.create(
+            self.out / 'mlflow', 'suite', key=key, run_name=name, parent=parent,
+            run_id=None, uri=redact(default_uri()),
+            experiment=os.environ.get('MLFLOW_EXPERIMENT_NAME') or 'vita_mm', **header)
+        self.journals[key] = journal
+        return journal
+
+    def _child(self, result: TableResult, row: RowResult, name: str, content) -> Journal:
+        """The journal of a row, a new one if what it holds has changed."""
+        key = f'{row.row.id}/{name}'
+        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        known = self.journals.get(key)
+        if known is not None and known.header['content'] == digest:
+            return known
+        if known is not None:
+            write_tags(known, dict(superseded='true'))
+            known.release()
+        parent = self._parent(result.table.name, result.table.title)
+        return self._create(key, f'{row.row.name} {name}', parent.header, content=digest)
+
+    def _publish_row(self, result: TableResult, row: RowResult, seed: int) -> None:
+        metrics = dict(self._metrics(row, seed))
+        datasets = [dataset for path in folders_of(row, seed)
+                    for dataset in read_manifest(path).get('datasets', [])]
+        journal = self._child(result, row, f'seed {seed}', [metrics, datasets])
+        if not last_tags(journal):
+            about = self._about(result, row, seed)
+            journal.write('params', values={
+                to_key(key): cut(value, PARAM_LENGTH) for key, value in about.items()})
+            write_tags(journal, about)
+            journal.write('metrics', step=0, time=now(), values=metrics)
+            for dataset in {dataset['digest']: dataset for dataset in datasets}.values():
+                journal.write('dataset', **dict(
+                    dataset, digest=dataset['digest'][:32]))
+            end(journal)
+        write_tags(journal, dict(self._outcome(row, seed)))
+        if self._is_best(row, seed):
+            self._register(row, seed, journal, metrics)
+        journal.release()
+
+    def _publish_failure(self, result: TableResult, row: RowResult) -> None:
+        errors = {f'error.{name}': cell.error for name, cell in row.cells.items()
+                  if cell.state == FAILED}
+        journal = self._child(result, row, 'failed', errors)
+        if not last_tags(journal):
+            write_tags(journal, {**self._about(result, row, None), **errors,
+                                 'verdict': FAILED})
+            end(journal, 'FAILED')
+        journal.release()
+
+    def _about(self, result: TableResult, row: RowResult, seed: int | None) -> dict:
+        """What a comparison of rows shows."""
+        return {**row.row.tags, 'suite': self.suite.name, 'table': result.table.name,
+                'row': row.row.name, 'label': row.row.label,
+                'seed': '-' if seed is None else seed}
+
+    def _metrics(self, row: RowResult, seed: int) -> Iterator[tuple[str, float]]:
+        for name, cell in row.cells.items():
+            yield name, cell.values[seed]
+            if seed in cell.spreads:
+                yield f'{name}_split_std', cell.spreads[seed]
+            if cell.videos is not None:
+                yield f'{name}_videos', cell.videos
+            # The paper's figures and the miniature's are never side by side.
+            if self.suite.compared == 'values' and cell.paper is not None:
+                yield f'paper_{name}', cell.paper.value
+                yield f'delta_{name}', cell.values[seed] - cell.paper.value
+
+    def _outcome(self, row: RowResult, seed: int) -> Iterator[tuple[str, str]]:
+        """Verdicts, and which runs measured the row."""
+        verdicts = {name: cell.verdict(self.suite, row.row)
+                    for name, cell in row.cells.items()}
+        yield 'verdict', ', '.join(dict.fromkeys(verdicts.values()))
+        for name, cell in row.cells.items():
+            yield f'verdict.{name}', verdicts[name]
+            folder = cell.folders[seed]
+            yield f'run.{name}', os.path.relpath(folder, self.out)
+            for journal in find_journals(folder / 'work')[-1:]:
+                yield f'mlflow_run.{name}', str(journal.sent()['run_id'])
+
+    def _is_best(self, row: RowResult, seed: int) -> bool:
+        """Whether this is the best seed of a reproduced row that trains."""
+        cell = headline(row)
+        return row.row.train is not None and seed == max(
+            cell.values, key=cell.values.get) and cell.verdict(
+                self.suite, row.row) == 'reproduced'
+
+    def _register(self, row: RowResult, seed: int, journal: Journal, metrics: dict
+                  ) -> None:
+        """Make the trained tensors a version of a registered model."""
+        checkpoint = read_manifest(headline(row).folders[seed])['checkpoint']
+        tags = {'checkpoint.sha256': checkpoint['sha256'], 'suite': self.suite.name,
+                'row': row.row.id, **{key: str(value) for key, value in metrics.items()}}
+        known = [record['tags'] for record, _ in journal.read()
+                 if record['kind'] == 'model']
+        if tags in known:
+            return
+        content = read_tensors(checkpoint['path'])
+        file = journal.folder / 'files' / 'model' / 'model.pth'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        meta = {KEY: content['meta'][KEY]} if KEY in content['meta'] else {}
+        torch.save(dict(meta=meta, state_dict=content['state_dict']), file)
+        journal.write('model', path='model/model.pth', tags=tags, name='-'.join(
+            ['vita_mm', self.suite.name, row.row.table, row.row.name]))
+
+
+def headline(row: RowResult) -> Cell:
+    return next(iter(row.cells.values()))
+
+
+def states_of(row: RowResult) -> set[str]:
+    return {cell.state for cell in row.cells.values()}
+
+
+def seeds_of(row: RowResult) -> list[int]:
+    """The seeds of which all numbers of a row are measured."""
+    if states_of(row) != {DONE}:
+        return []
+    return sorted(set.intersection(*(set(cell.values) for cell in row.cells.values())))
+
+
+def folders_of(row: RowResult, seed: int) -> list[Path]:
+    return list(dict.fromkeys(cell.folders[seed] for cell in row.cells.values()))
+
+
+def read_manifest(folder: Path) -> dict:
+    return json.loads((folder / 'manifest.json').read_text(encoding='utf-8'))
+
+
+def last_tags(journal: Journal) -> dict[str, str]:
+    """The tags as the records leave them."""
+    tags = {}
+    for record, _ in journal.read():
+        if record['kind'] == 'tags':
+            tags.update(record['values'])
+    return tags
+
+
+def write_tags(journal: Journal, tags: dict) -> None:
+    """Record those that are new or changed."""
+    before = last_tags(journal)
+    values = {to_key(key): cut(value, TAG_LENGTH) for key, value in tags.items()}
+    changed = {key: value for key, value in values.items() if before.get(key) != value}
+    if changed:
+        journal.write('tags', values=changed)
+
+
+def attach_file(journal: Journal, path: Path, name: str) -> None:
+    """Record a file as an artifact, unless it is there with this content."""
+    copy = journal.folder / 'files' / name
+    if copy.exists() and copy.read_bytes() == path.read_bytes():
+        return
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, copy)
+    journal.write('file', path=name)
+    journal.release()
+
+
+def end(journal: Journal, status: str = 'FINISHED') -> None:
+    journal.write('status', status=status, time=now())
+    journal.release()
