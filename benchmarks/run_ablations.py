@@ -125,8 +125,12 @@ def run(suite: Suite, args: argparse.Namespace, console: Console) -> int:
     publisher = Publisher(suite, args.out)
     asked = dict(suite=suite.name, parent=publisher.runs_parent())
     publisher.deliver()  # jobs that start together would all try to set up a database
-    sweep = Sweep(plan, executor, asked, console,
-                  ended=lambda: publisher.publish(gather(plan)))
+
+    def publish() -> None:
+        publisher.publish(gather(plan))
+        publisher.deliver()
+
+    sweep = Sweep(plan, executor, asked, console, ended=publish)
     failed = sweep.run(plan.select(args.only))
     report(plan, publisher, console)
     for name, why in failed.items():

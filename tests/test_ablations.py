@@ -282,8 +282,11 @@ def test_ctrl_c_stops_the_runs(world, tmp_path):
 @pytest.mark.parametrize('change, words', [
     (('title: Ladder', 'titel: Ladder'), "unknown field 'titel'"),
     (('rows: [plain, full]', 'rows: [plain, none]'), "'none', which is not there"),
-    (('label: plain', 'cells: {top9: {}}'), "no column 'top9'"),
+    (('label: plain', 'label: plain\n        cells: {top9: {}}'), "no column 'top9'"),
     (('compared: order', 'compared: maybe'), 'compared is one of'),
+    (('kind: rising', 'kind: falling'), 'known are rising'),
+    (('kind: rising', 'kind: saturates'), 'needs one of its rows as "at"'),
+    (('title: Ladder', 'title: Ladder\n    figure: {kind: pie}'), 'known are lines'),
 ])
 def test_a_mistake_in_a_suite_is_one_sentence(world, tmp_path, change, words):
     path = tmp_path / 'suite.yaml'

@@ -81,6 +81,8 @@ def database(tmp_path_factory):
 def client(database, monkeypatch):
     """MLflow, which runs of the test use by default."""
     monkeypatch.setenv('MLFLOW_TRACKING_URI', database)
+    # Their number is a matter of time; one test switches them on.
+    monkeypatch.setenv('MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING', 'false')
     for name in ('MLFLOW_RUN_ID', 'MLFLOW_EXPERIMENT_NAME'):
         monkeypatch.delenv(name, raising=False)
     return MlflowClient(database)
@@ -352,6 +354,21 @@ def test_resume_continues_the_run(client, tmp_path, data):
     assert steps(client, run, 'loss') == list(range(1, EPOCHS * ITERATIONS + 1))
     assert run.data.params['optimizer.lr'] == '0.1'
     assert run.data.tags['changed.optimizer.lr'] == '0.05'
+
+
+def test_system_metrics_go_on_after_a_resume(client, tmp_path, data, monkeypatch):
+    monkeypatch.setenv('MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING', 'true')
+    monkeypatch.setenv('MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL', '0.05')
+    train(make_runner(tmp_path / 'work', data, experiment='system', epochs=2))
+    run, = find_runs(client, 'system')
+    key = 'system/cpu_utilization_percentage'
+    before = steps(client, run, key)
+    assert before == list(range(len(before))) and before
+    assert run.data.metrics['system/system_memory_usage_megabytes'] > 0
+    train(make_runner(tmp_path / 'work', data, experiment='system', resume=True))
+    run, = find_runs(client, 'system')
+    after = steps(client, run, key)
+    assert after == list(range(len(after))) and len(after) > len(before)
 
 
 def test_run_id_from_the_environment(client, tmp_path, monkeypatch):

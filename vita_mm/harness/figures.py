@@ -2,8 +2,6 @@
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from vita_mm.errors import UserError
-
 from .published import read_published
 from .results import DONE, Cell, RowResult, TableResult
 from .suite import Suite
@@ -18,17 +16,10 @@ TRADE_OFF = 'table5'  # the numbers behind the paper's Figure 1b
 
 
 def draw(result: TableResult, suite: Suite) -> Figure | None:
-    """The figure of a table; None if it has none, or nothing of it is measured.
-
-    Raises:
-        UserError: if there is no such kind of figure, or no such column.
-    """
+    """The figure of a table; None if it has none, or nothing of it is measured."""
     asked = result.table.figure
     if asked is None:
         return None
-    if asked.get('kind') not in KINDS:
-        raise UserError(f'{result.table.name}: figure is of the kind '
-                        f'{asked.get("kind")!r}; known are {", ".join(KINDS)}')
     return KINDS[asked['kind']](result, suite)
 
 
@@ -79,10 +70,6 @@ def trade_off(result: TableResult, suite: Suite) -> Figure | None:
     """
     x, ys = result.table.figure['x'], result.table.figure['y']
     columns = result.table.columns
-    for name in (x, *ys):
-        if name not in columns:
-            raise UserError(f'{result.table.name}: figure names the column {name!r}, '
-                            'which is not there')
     figure, panels = canvas(result, suite, len(ys))
     for y, axes in zip(ys, panels):
         for place, row in enumerate(result.rows):

@@ -63,11 +63,14 @@ class RunFolder:
             return Standing(INTERRUPTED)
         return Standing(status['state'], [status['error']] if status.get('error') else [])
 
-    def ask(self, config, asked: dict, stale: Path) -> None:
-        """Prepare the folder for a run; what has other inputs moves to ``stale``."""
-        if self.asked is not None and differences(self.asked['inputs'], asked['inputs']):
-            stale.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(self.path, f'{stale}-{time.strftime("%Y%m%d_%H%M%S")}')
+    def set_aside(self, place: Path) -> None:
+        """Move what another run left here, if there is anything worth keeping."""
+        if self.status is not None or self.work.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(self.path, f'{place}-{time.strftime("%Y%m%d_%H%M%S")}')
+
+    def ask(self, config, asked: dict) -> None:
+        """Prepare the folder for a run."""
         (self.path / 'status.json').unlink(missing_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)
         config.dump(self.path / 'config.py')

@@ -67,6 +67,7 @@ class LocalExecutor:
             each CPU core where there is none.
         gpus: processes of a job; 0 for one process without torchrun.
     """
+    interval = 0.2  # seconds between two looks at the jobs
 
     def __init__(self, jobs: int | None = None, gpus: int = 0) -> None:
         self.gpus = gpus

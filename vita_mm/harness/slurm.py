@@ -189,6 +189,7 @@ class SlurmExecutor:
     Raises:
         UserError: if there is no Slurm or no submitit here, or an option is unknown.
     """
+    interval = 1  # seconds between two looks at the jobs
 
     def __init__(self, out: Path, nodes: int, gpus: int, jobs: int | None = None,
                  options: dict | None = None) -> None:

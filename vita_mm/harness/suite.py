@@ -14,6 +14,8 @@ from vita_mm.errors import UserError
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = ROOT / 'benchmarks' / 'suites'
 COMPARED = ('values', 'order')
+CLAIMS = ('rising', 'greater', 'saturates')
+FIGURES = ('lines', 'trade_off')
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Claim:
 
     Attributes:
         text: what is claimed.
-        kind: ``rising``, ``greater`` or ``saturates``, see :mod:`vita_mm.harness.claims`.
+        kind: one of ``CLAIMS``, see :mod:`vita_mm.harness.claims`.
         column: whose numbers are compared.
         rows: names of rows; pairs of names for ``greater``.
         at: name of the row from which on nothing is gained, for ``saturates``.
@@ -104,6 +106,15 @@ class Claim:
     at: str | None = None
     tolerance: float = 0
 
+    def __post_init__(self) -> None:
+        if self.kind not in CLAIMS:
+            raise ValueError(f'the claim {self.text!r} is of the kind {self.kind!r}; known '
+                             f'are {", ".join(CLAIMS)}')
+        if self.kind == 'saturates' and self.at not in self.rows:
+            raise ValueError(f'the claim {self.text!r} needs one of its rows as "at"')
+        if len(self.rows) < (1 if self.kind == 'greater' else 2):
+            raise ValueError(f'the claim {self.text!r} compares no rows')
+
 
 @dataclass(frozen=True)
 class Table:
@@ -115,6 +126,18 @@ class Table:
     claims: list[Claim] = field(default_factory=list)
     figure: dict | None = None
     note: str | None = None
+
+    def __post_init__(self) -> None:
+        figure = self.figure
+        if figure is None:
+            return
+        if figure.get('kind') not in FIGURES:
+            raise ValueError(f'figure is of the kind {figure.get("kind")!r}; known are '
+                             + ', '.join(FIGURES))
+        names = [figure.get('x'), *figure.get('y', [])]
+        for name in names if figure['kind'] == 'trade_off' else []:
+            if name not in self.columns:
+                raise ValueError(f'figure names the column {name!r}, which is not there')
 
     def column(self, row: Row, name: str) -> Column:
         """The column as it is in this row."""
@@ -251,5 +274,5 @@ def build(kind: type, content, place: str, **given):
                             + ', '.join(sorted(known)))
     try:
         return kind(**content, **given)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(f'{place}: {str(error).split("() ")[-1]}') from error

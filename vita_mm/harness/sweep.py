@@ -6,11 +6,9 @@ from collections.abc import Callable
 from rich.console import Console
 
 from .estimate import Estimates, say_time
-from .folder import DONE, FAILED
+from .folder import ABSENT, DONE, FAILED, INTERRUPTED, STALE
 from .jobs import Job, Outcome
 from .plan import Plan, Run, chains
-
-POLL = 0.2  # seconds between two looks at the jobs
 
 
 class Sweep:
@@ -19,7 +17,7 @@ class Sweep:
     Args:
         plan: whose folders are written.
         executor: starts jobs, see :mod:`vita_mm.harness.local` and ``slurm``.
-        asked: fields that every run's ``run.json`` gets: ``suite``, ``experiment`` and
+        asked: fields that every run's ``run.json`` gets: ``suite`` and the
             ``parent`` of its MLflow run.
         console: where progress is told.
         ended: called when a job has ended.
@@ -55,7 +53,7 @@ class Sweep:
                         rest = self._end(going.pop(handle), outcome)
                         if rest:
                             waiting.appendleft(rest)
-                time.sleep(POLL)
+                time.sleep(self.executor.interval)
         except BaseException:
             self.executor.stop(list(going))
             raise
@@ -74,10 +72,12 @@ class Sweep:
         fresh = []
         for chain, job in zip(chosen, jobs):
             handle = self.executor.adopt(job)
-            if handle is not None:
+            if handle is not None and self._is_asked_for(chain[0]):
                 going[handle] = chain
                 self._say('goes on', chain[0], 'as started by an earlier call')
                 continue
+            if handle is not None:
+                handle.cancel()
             for run in chain:
                 self._ask(run)
             fresh.append((chain, job))
@@ -88,18 +88,24 @@ class Sweep:
     def _ready(self, run: Run) -> bool:
         """Whether it can be run; what cannot is recorded."""
         if run.inputs is None:
-            self._fail(run, run.standing.reasons[0])
+            # Without a record: an earlier result stays, for when its data are back.
+            self._fail(run, run.standing.reasons[0], record=False)
             return False
         if run.trained is not None and run.trained.name in self.failed:
             self._fail(run, f'needs {run.trained.name}, which failed', record=False)
             return False
         return True
 
+    def _is_asked_for(self, run: Run) -> bool:
+        """Whether a job that is at work does what is wanted now."""
+        return run.folder.standing(run.inputs, self.plan.trust_code).state == INTERRUPTED
+
     def _ask(self, run: Run) -> None:
+        if run.standing.state in (STALE, ABSENT):
+            run.folder.set_aside(self.plan.out / 'stale' / run.name)
         run.folder.ask(run.config, dict(
             name=run.name, inputs=run.inputs, seed=run.seed, **self.asked,
-            trained=run.trained and str(run.trained.folder.path.resolve())),
-            stale=self.plan.out / 'stale' / run.name)
+            trained=run.trained and str(run.trained.folder.path.resolve())))
 
     def _tell_done(self, chain: list[Run]) -> None:
         """Say which runs of a job are done by now."""

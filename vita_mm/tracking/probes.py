@@ -42,7 +42,7 @@ def find_environment() -> dict[str, str]:
     """Versions and hardware; deliberately no host name."""
     found = dict(python=platform.python_version(), platform=platform.platform(),
                  vita_mm=__version__, cuda=torch.version.cuda, cpu=cpu_name(),
-                 world_size=get_world_size())
+                 cores=len(os.sched_getaffinity(0)), world_size=get_world_size())
     for name, distributions in LIBRARIES.items():
         found[name] = next(filter(None, map(version, distributions)), None)
     if torch.cuda.is_available():
