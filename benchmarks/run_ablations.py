@@ -1,16 +1,16 @@
 """Every table, figure and ablation of the paper, compared with it.
 
-    python benchmarks/run_ablations.py [run]     all of the miniature suite, then its report
-    python benchmarks/run_ablations.py plan      what would run, and why; nothing does
-    python benchmarks/run_ablations.py report    the report from what is done
+    python benchmarks/run_ablations.py [run]    all of the miniature, then the report
+    python benchmarks/run_ablations.py plan     what would run, and why; nothing does
+    python benchmarks/run_ablations.py report   the report from what is done
 
     --suite paper        the same on Kinetics and the zero-shot datasets
     --only 'table6/*'    only what these rows need
     --seeds 3            trainings with seeds 0, 1 and 2
 
 Interrupt it at any moment and start it again: what is done is kept, what was going on
-resumes from its checkpoint. Everything is under work_dirs/ablations/SUITE, the report in
-its folder report.
+resumes from its checkpoint. Everything is under work_dirs/ablations/SUITE, the report
+in its folder report.
 """
 import argparse
 import signal
@@ -96,24 +96,30 @@ def make_executor(args: argparse.Namespace):
 def show_plan(plan: Plan, args: argparse.Namespace, console: Console) -> None:
     runs = plan.select(args.only)
     estimates = Estimates(plan)
-    table = Table('run', 'for', 'state', 'time', box=box.SIMPLE_HEAD,
-                  title=f'{plan.suite.title}: {len(runs)} runs')
     todo = [run for run in runs if not run.done]
+    table = Table('run', 'rows', 'state', 'time', box=box.SIMPLE_HEAD,
+                  title=f'{plan.suite.title}: {len(runs)} runs')
+    table.columns[0].overflow = 'fold'
+    reasons: dict[str, list[str]] = {}
     for run in runs:
-        state = run.standing.state
-        why = f': {"; ".join(run.standing.reasons)}' if run.standing.reasons else ''
         users = plan.users(run)
-        more = f' and {len(users) - 3} more' if len(users) > 3 else ''
-        table.add_row(run.name, ', '.join(users[:3]) + more, f'{state}{why}',
+        more = f' +{len(users) - 1}' if len(users) > 1 else ''
+        table.add_row(run.name, users[0] + more, run.standing.state,
                       '' if run.done else say_time(estimates.of(run)))
+        for reason in run.standing.reasons:
+            reasons.setdefault(reason, []).append(run.name)
     console.print(table)
+    for reason, names in reasons.items():
+        more = f' and {len(names) - 1} more' if len(names) > 1 else ''
+        console.print(f'{names[0]}{more}: {reason}', highlight=False, soft_wrap=True,
+                      markup=False)
     if not todo:
         console.print('all done')
         return
     device = 'A100' if plan.suite.compared == 'values' else 'core'
     console.print(f'{len(runs) - len(todo)} done, {len(todo)} to run: about '
-                  f'{say_time(estimates.of_all(todo))} of one {device}, an estimate from '
-                  'earlier runs where there are any')
+                  f'{say_time(estimates.of_all(todo))} of one {device}, an estimate '
+                  'from earlier runs where there are any')
 
 
 def run(suite: Suite, args: argparse.Namespace, console: Console) -> int:
@@ -132,7 +138,8 @@ def run(suite: Suite, args: argparse.Namespace, console: Console) -> int:
 
     sweep = Sweep(plan, executor, asked, console, ended=publish)
     failed = sweep.run(plan.select(args.only))
-    report(plan, publisher, console)
+    report(plan, console)
+    send(plan, publisher)
     for name, why in failed.items():
         console.print(f'[red]failed[/red] {name}: {why}', highlight=False,
                       soft_wrap=True)
@@ -148,16 +155,19 @@ def prepare(script: str) -> None:
         raise UserError(f'{script} did not make the data')
 
 
-def report(plan: Plan, publisher: Publisher, console: Console) -> None:
-    """Write the report, print it, and send both it and the numbers to MLflow."""
+def report(plan: Plan, console: Console) -> None:
+    """Write the report and print it."""
     results = gather(plan)
     print_report(plan.suite, results, console)
-    folder = plan.out / 'report'
-    page = write_report(plan.suite, results, find_machine(plan), folder)
-    publisher.publish(results)
-    publisher.attach(folder)
-    publisher.deliver()
+    page = write_report(plan.suite, results, find_machine(plan), plan.out / 'report')
     console.print(f'report: {page}', soft_wrap=True)
+
+
+def send(plan: Plan, publisher: Publisher) -> None:
+    """Send the numbers and the report to MLflow."""
+    publisher.publish(gather(plan))
+    publisher.attach(plan.out / 'report')
+    publisher.deliver()
 
 
 def main() -> int:
@@ -174,8 +184,12 @@ def main() -> int:
     plan = make_plan(suite, args)
     if args.verb == 'plan':
         show_plan(plan, args, console)
-    else:
-        report(plan, Publisher(suite, args.out), console)
+        return 0
+    report(plan, console)
+    lock = hold(args.out / 'lock',
+                f'MLflow is left to the call that works on {args.out}')
+    send(plan, Publisher(suite, args.out))
+    lock.close()
     return 0
 
 

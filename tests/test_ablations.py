@@ -44,7 +44,10 @@ tables:
     title: The same model once more
     columns: *columns
     rows:
-      full: {{label: full, train: {world}/tiny.py, override: {{model.backbone.num_global: 8}}}}
+      full:
+        label: full
+        train: {world}/tiny.py
+        override: {{model.backbone.num_global: 8}}
       views: {{label: 2 views, train: {world}/tiny.py, test: {world}/views.py}}
 """
 VIEWS = """
@@ -73,7 +76,8 @@ def done(world, tmp_path_factory):
 
 
 def ablations(cwd, world, *arguments, code=0):
-    result = run(RUN, *arguments, '--suite', world / 'suite.yaml', '--out', 'out', cwd=cwd)
+    result = run(RUN, *arguments, '--suite', world / 'suite.yaml', '--out', 'out',
+                 cwd=cwd)
     assert result.returncode == code, result.stdout
     return result.stdout
 
@@ -137,7 +141,8 @@ def test_all_runs_are_in_mlflow_with_one_level_of_nesting(done):
 def test_plan_then_says_all_done_and_run_does_nothing(done, world):
     folder, _ = done
     assert 'all done' in ablations(folder, world, 'plan')
-    before = {path: path.stat().st_mtime_ns for path in folder.glob('out/runs/*/*/*.json')}
+    before = {path: path.stat().st_mtime_ns
+              for path in folder.glob('out/runs/*/*/*.json')}
     ablations(folder, world)
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
@@ -167,7 +172,21 @@ def test_changed_data_make_results_stale(done, world):
         said = ablations(done[0], world, 'plan')
     finally:
         videos.write_bytes(content)
-    assert 'data changed: test' in said and said.count('data changed') == 3
+    assert 'data changed: test' in said and said.count(' stale ') == 3
+
+
+def test_results_stay_where_the_data_are_not(done, world, tmp_path):
+    from vita_mm.harness import inputs
+    inputs.digest_data.cache_clear()
+    away = world / 'val.txt'
+    away.rename(world / 'elsewhere.txt')
+    try:
+        assert set(states(world, done[0] / 'out').values()) == {'done'}
+        fresh = make_plan(world, tmp_path / 'out').runs['tiny@test/seed0'].standing
+        assert fresh.state == 'not run' and 'val.txt' in fresh.reasons[0]
+    finally:
+        (world / 'elsewhere.txt').rename(away)
+        inputs.digest_data.cache_clear()
 
 
 def test_code_counts_without_its_comments(monkeypatch, done, world):
@@ -184,7 +203,8 @@ def test_code_counts_without_its_comments(monkeypatch, done, world):
 def test_killed_at_random_moments_it_ends_with_the_same_numbers(done, world, tmp_path):
     moments = random.Random(0)
     for _ in range(5):
-        process = start(RUN, '--suite', world / 'suite.yaml', '--out', 'out', cwd=tmp_path)
+        process = start(RUN, '--suite', world / 'suite.yaml', '--out', 'out',
+                        cwd=tmp_path)
         time.sleep(moments.uniform(2, 14))
         kill(process)
     ablations(tmp_path, world)
@@ -207,11 +227,11 @@ def test_a_training_goes_on_from_its_checkpoint(done, world, tmp_path):
 
 def test_a_failing_row_does_not_stop_the_others(world, tmp_path):
     suite = (world / 'suite.yaml').read_text().replace(
-        '      full: {label: full, train', '''      broken:
+        '      full: {label', f'''      broken:
         label: broken
-        train: {0}/tiny.py
+        train: {world}/tiny.py
         override: {{model.backbone.local_condition: nothing}}
-      full: {{label: full, train'''.format(world).replace('{{', '{').replace('}}', '}'), 1)
+      full: {{label''', 1)
     (tmp_path / 'suite.yaml').write_text(suite)
     said = ablations(tmp_path, tmp_path, '--only', 'ladder/*', code=1)
     assert 'failed' in said and 'local_condition' in said

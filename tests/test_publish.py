@@ -1,18 +1,26 @@
 """A suite's tables in MLflow: what arrives, once, and what is registered."""
 import json
+import runpy
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
 
+from vita_mm import tracking
 from vita_mm.checkpoints import read_tensors
+from vita_mm.description import KEY, describe
 from vita_mm.harness.publish import Publisher
 from vita_mm.harness.published import Figure
 from vita_mm.harness.results import Cell, RowResult, TableResult
-from vita_mm.harness.suite import Column, Row, Suite, Table
+from vita_mm.harness.suite import ROOT, Column, Row, Suite, Table
+from vita_mm.inference import Predictor
 from vita_mm.tracking.probes import digest_file
+from conftest import BACKBONE, HEAD, tiny_clip_config
 
 TOP1 = Column('top1', 'Top-1')
 PAPER = Figure('table6', 'csc', 'CSC', 'top1', 73.0, None, 'protocol', 'source')
@@ -20,9 +28,21 @@ ROW = Row('table6', 'csc', 'Vita-CLIP + CSC', train='some.py', tags=dict(mv=0, m
 SUITE = Suite('paper', 'the paper', [Table('table6', 'Prompts', {'top1': TOP1}, [ROW])])
 
 
+MODEL = 'vita_mm-paper-table6-csc'
+
+
+@pytest.fixture(scope='module')
+def empty_database(tmp_path_factory):
+    """Made once: it takes MLflow seconds."""
+    path = tmp_path_factory.mktemp('mlflow') / 'mlflow.db'
+    MlflowClient(f'sqlite:///{path}').search_experiments()
+    return path
+
+
 @pytest.fixture
-def uri(tmp_path, monkeypatch):
+def uri(tmp_path, monkeypatch, empty_database):
     uri = f'sqlite:///{tmp_path}/mlflow.db'
+    shutil.copyfile(empty_database, tmp_path / 'mlflow.db')
     monkeypatch.setenv('MLFLOW_TRACKING_URI', uri)
     return uri
 
@@ -125,10 +145,10 @@ def test_report_files_are_artifacts(uri, out, tmp_path):
     client = MlflowClient(uri)
     parent, = find(uri, table='table6', title='Prompts')
     runs, = find(uri, table='runs')
-    assert [item.path for item in client.list_artifacts(parent.info.run_id, 'report/tables')
-            ] == ['report/tables/table6.csv']
-    assert {item.path for item in client.list_artifacts(runs.info.run_id, 'report')} == {
-        'report/report.md', 'report/tables'}
+    tables = client.list_artifacts(parent.info.run_id, 'report/tables')
+    assert [item.path for item in tables] == ['report/tables/table6.csv']
+    files = client.list_artifacts(runs.info.run_id, 'report')
+    assert {item.path for item in files} == {'report/report.md', 'report/tables'}
 
 
 def test_the_best_model_of_a_reproduced_row_is_registered_once(uri, out, tmp_path):
@@ -138,9 +158,11 @@ def test_the_best_model_of_a_reproduced_row_is_registered_once(uri, out, tmp_pat
     version, = client.search_model_versions("name = 'vita_mm-paper-table6-csc'")
     run, = find(uri, row='csc', seed='1')
     assert version.run_id == run.info.run_id and version.tags['top1'] == '73.1'
-    file = client.download_artifacts(run.info.run_id, 'model/model.pth', str(tmp_path))
+    folder = f'model/{version.tags["checkpoint.sha256"][:12]}/model.pth'
+    file = client.download_artifacts(run.info.run_id, folder, str(tmp_path))
     content = read_tensors(file)
-    assert set(content) == {'state_dict', 'meta'} and content['meta'] == {'vita_mm': '{}'}
+    assert set(content) == {'state_dict', 'meta'}
+    assert content['meta'] == {'vita_mm': '{}'}
     assert torch.equal(content['state_dict']['vectors'], torch.ones(2))
     publish(out, measured(out, 60.0, 61.0))  # not reproduced
     assert len(client.search_model_versions("name = 'vita_mm-paper-table6-csc'")) == 1
@@ -153,3 +175,203 @@ def test_records_wait_for_a_server_that_is_away(uri, out, monkeypatch, capsys):
     monkeypatch.setenv('MLFLOW_TRACKING_URI', uri)
     publish(out, measured(out, 72.8))
     assert len(find(uri, row='csc')) == 1
+
+
+def seed_folder(out, seed):
+    return out / 'runs' / 'csc@test' / f'seed{seed}'
+
+
+def set_checkpoint(out, seed, file):
+    """Another training was measured."""
+    path = seed_folder(out, seed) / 'manifest.json'
+    manifest = json.loads(path.read_text())
+    manifest['checkpoint'] = dict(path=str(file), sha256=digest_file(file))
+    path.write_text(json.dumps(manifest))
+
+
+def test_splits_and_the_run_that_measured_are_named(uri, out):
+    backend = tracking.MLflowTracking(str(out))
+    backend.start('test', seed_folder(out, 0) / 'work')
+    run_id = backend.run_id
+    backend.close()
+    publish(out, measured(out, 72.8, 73.1, spreads={0: 0.5, 1: 0.6}))
+    first, = find(uri, row='csc', seed='0')
+    second, = find(uri, row='csc', seed='1')
+    assert first.data.tags['mlflow_run.top1'] == run_id
+    assert 'mlflow_run.top1' not in second.data.tags
+    assert (first.data.metrics['top1_split_std'],
+            second.data.metrics['top1_split_std']) == (0.5, 0.6)
+
+
+def test_what_is_said_differently_changes_tags_only(uri, out):
+    results = measured(out, 72.8)
+    publish(out, results)
+    row = results[0].rows[0]
+    row.row = replace(row.row, label='ours', tolerance=0.01)
+    publish(out, results)
+    run, = find(uri, row='csc')
+    assert run.data.tags['label'] == 'ours' and run.data.tags['verdict'] == 'below'
+    assert run.data.params['label'] == 'Vita-CLIP + CSC'  # MLflow never changes a param
+
+
+def test_a_number_that_comes_back_is_a_new_run(uri, out):
+    for value in (72.8, 75.0, 72.8):
+        publish(out, measured(out, value))
+    assert len(find(uri, row='csc')) == 3
+    assert [run.data.metrics['top1'] for run in find(uri, row='csc')
+            if 'superseded' not in run.data.tags] == [72.8]
+
+
+def test_one_seed_that_fails_does_not_hide_the_other(uri, out):
+    broken = measured(out, 72.8, state='failed', error='out of memory')
+    publish(out, broken)
+    assert find(uri, row='csc', seed='0')[0].data.metrics['top1'] == 72.8
+    publish(out, measured(out, 72.8, 73.1))
+    failed, = find(uri, row='csc', seed='-')
+    assert failed.data.tags['superseded'] == 'true'
+    publish(out, broken)  # with the same words
+    assert len(find(uri, row='csc', seed='-')) == 2
+    assert sum('superseded' in run.data.tags for run in find(uri, row='csc', seed='-')
+               ) == 1
+
+
+def test_a_table_without_any_number_is_no_run(uri, out):
+    publisher = Publisher(SUITE, out)
+    publisher.publish(measured(out, state='not run'))
+    assert publisher.deliver() == 0 and tracking.find_journals(out) == []
+
+
+@pytest.mark.parametrize('sent', [False, True])
+@pytest.mark.parametrize('number', range(1, 9))
+def test_a_call_that_is_killed_is_made_up_for(uri, out, monkeypatch, number, sent):
+    """After this number of records; ``sent``: what there was of them, as KILLED."""
+    records = iter(range(number))
+    write = tracking.Journal.write
+
+    def write_some(journal, kind, **fields):
+        if next(records, None) is None:
+            raise KeyboardInterrupt
+        write(journal, kind, **fields)
+
+    results = measured(out, 75.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(tracking.Journal, 'write', write_some)
+        with pytest.raises(KeyboardInterrupt):
+            Publisher(SUITE, out).publish(results)
+    publisher = Publisher(SUITE, out)
+    if sent:
+        publisher.deliver()
+    publisher.publish(results)
+    publisher.deliver()
+    parent, = find(uri, table='table6', title='Prompts')
+    run, = find(uri, row='csc')
+    assert len(find(uri)) == 2
+    assert (parent.info.status, run.info.status) == ('FINISHED', 'FINISHED')
+    assert run.data.tags['verdict'] == 'above' and run.data.params['mc'] == '8'
+    assert len(run.inputs.dataset_inputs) == 1
+    history = MlflowClient(uri).get_metric_history(run.info.run_id, 'top1')
+    assert [point.value for point in history] == [75.0]
+
+
+def test_a_changed_report_replaces_even_a_copy_that_was_cut_off(uri, out, tmp_path,
+                                                                monkeypatch):
+    def cut_off(source, target):
+        Path(target).write_text('who')
+        raise KeyboardInterrupt
+
+    publisher = publish(out, measured(out, 72.8))
+    file = tmp_path / 'report' / 'table6.csv'
+    file.parent.mkdir()
+    file.write_text('first')
+    publisher.attach(file.parent)
+    file.write_text('whole')
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, 'copyfile', cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            publisher.attach(file.parent)
+    publisher = Publisher(SUITE, out)
+    publisher.attach(file.parent)
+    publisher.deliver()
+    publisher.attach(file.parent)
+    assert publisher.deliver() == 0
+    for name in ('runs', 'table6'):
+        place, = {run.info.artifact_uri for run in find(uri, table=name)
+                  if 'row' not in run.data.tags}
+        assert Path(place, 'report/table6.csv').read_text() == 'whole'
+
+
+def test_a_registered_model_predicts(uri, out, tmp_path, build_model, tiny_weights):
+    model = build_model(dtype=torch.float32)
+    arch = tiny_clip_config()
+    description = describe(
+        dict(clip=dict(arch=arch, pretrained=tiny_weights(arch)), backbone=BACKBONE,
+             cls_head=HEAD, data_preprocessor=dict(mean=[0, 0, 0], std=[1, 1, 1])),
+        [dict(type='UniformSample', clip_len=4)])
+    file = tmp_path / 'epoch_3.pth'
+    torch.save(dict(
+        state_dict=model.state_dict(), meta={KEY: json.dumps(description), 'epoch': 3},
+        optimizer=torch.optim.AdamW(model.parameters()).state_dict()), file)
+    set_checkpoint(out, 0, file)
+    publish(out, measured(out, 72.8))
+    folder = download_artifacts(f'models:/{MODEL}/1', dst_path=str(tmp_path / 'got'),
+                                tracking_uri=uri)
+    content = read_tensors(Path(folder, 'model.pth'))
+    assert set(content) == {'state_dict', 'meta'} and set(content['meta']) == {KEY}
+    loaded = Predictor(Path(folder, 'model.pth')).model.state_dict()
+    assert loaded.keys() == model.state_dict().keys()
+    for key, value in model.state_dict().items():
+        assert torch.equal(loaded[key], value)
+
+
+def versions_of(uri):
+    found = MlflowClient(uri).search_model_versions(f"name = '{MODEL}'")
+    return sorted(found, key=lambda version: int(version.version))
+
+
+def test_a_version_for_each_checkpoint_stays_as_it_was(uri, out):
+    results = measured(out, 72.8)
+    first, second = (seed_folder(out, seed) / 'epoch_1.pth' for seed in (0, 1))
+    for file in (first, second):  # the same number of another training
+        set_checkpoint(out, 0, file)
+        publish(out, results)
+    publish(out, measured(out, 72.9))  # another number of the same training
+    for path in out.rglob('sent.json'):  # the bookkeeping is lost
+        path.unlink()
+    publish(out, results)
+    publish(out, measured(out, 72.9))
+    assert [version.tags['checkpoint.sha256'] for version in versions_of(uri)] == [
+        digest_file(first), digest_file(second)]
+    assert [read_tensors(Path(version.source, 'model.pth'))['state_dict']['vectors'][0]
+            for version in versions_of(uri)] == [0, 1]
+
+
+def test_a_checkpoint_that_is_gone_is_said(uri, out, capsys):
+    (seed_folder(out, 0) / 'epoch_1.pth').unlink()
+    publish(out, measured(out, 72.8))
+    assert 'table6/csc is not registered as a model: there is no checkpoint' in (
+        capsys.readouterr().out)
+    assert versions_of(uri) == [] and len(find(uri, row='csc')) == 1
+
+
+def test_a_model_that_could_not_be_stored_is_no_version(uri, out):
+    publisher = Publisher(SUITE, out)
+    publisher.publish(measured(out, 72.8))
+    for path in out.rglob('model.pth'):
+        path.unlink()
+    publisher.deliver()
+    assert versions_of(uri) == []
+    assert find(uri, row='csc')[0].info.status == 'FINISHED'
+
+
+def test_what_waits_is_sent_by_the_tool_and_names_no_password(uri, out, monkeypatch,
+                                                              capsys):
+    monkeypatch.setenv('MLFLOW_TRACKING_URI', 'http://user:swordfish@127.0.0.1:9')
+    publish(out, measured(out, 72.8))
+    said, = capsys.readouterr().out.splitlines()
+    assert 'swordfish' not in said + ''.join(
+        path.read_text() for path in out.rglob('*.json*'))
+    monkeypatch.setenv('MLFLOW_TRACKING_URI', uri)
+    monkeypatch.setattr('sys.argv', ['mlflow_sync.py', str(out)])
+    runpy.run_path(str(ROOT / 'tools/mlflow_sync.py'), run_name='__main__')
+    assert find(uri, row='csc')[0].info.status == 'FINISHED'
+    assert len(versions_of(uri)) == 1

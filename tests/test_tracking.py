@@ -24,8 +24,10 @@ from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from vita_mm import tracking
+from vita_mm.errors import UserError
 from vita_mm.tracking.delivery import BATCH
 from vita_mm.tracking.probes import digest_file, find_diff, find_git
+from vita_mm.tracking.system import SystemMonitor
 
 ROOT = Path(__file__).parents[1]
 EPOCHS, ITERATIONS = 3, 4
@@ -280,6 +282,55 @@ def test_only_numbers_are_metrics(client, tmp_path):
     assert np.isnan(points(client, run, 'nan')[0][1])
     assert points(client, run, 'odd:name ___') == [(1, 1)]
     assert (Path(run.info.artifact_uri) / 'images/picture_7.png').stat().st_size
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """The machine is looked at often."""
+    monkeypatch.setenv('MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL', '0.05')
+    monkeypatch.delenv('MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING', raising=False)
+
+
+def sample(tmp_path, experiment, seconds=0.5):
+    """A run that does nothing but take its time."""
+    backend = tracking.MLflowTracking(str(tmp_path), experiment=experiment)
+    backend.start()
+    time.sleep(seconds)
+    backend.close()
+
+
+def system_metrics(run):
+    return {key for key in run.data.metrics if key.startswith('system/')}
+
+
+@pytest.mark.parametrize('switch', ['false', 'False', '0'])
+def test_system_metrics_can_be_switched_off(client, tmp_path, often, monkeypatch,
+                                            switch):
+    monkeypatch.setenv('MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING', switch)
+    sample(tmp_path, f'off-{switch}', seconds=0.1)
+    run, = find_runs(client, f'off-{switch}')
+    assert not system_metrics(run)
+
+
+def test_a_probe_that_fails_hurts_nothing_else(client, tmp_path, often, monkeypatch):
+    def broken(self):
+        raise OSError('no such device')
+
+    from mlflow.system_metrics.metrics import cpu_monitor, network_monitor
+    monkeypatch.setattr(cpu_monitor.CPUMonitor, 'collect_metrics', broken)
+    monkeypatch.setattr(network_monitor.NetworkMonitor, '__init__', broken)
+    sample(tmp_path, 'broken-probe')
+    run, = find_runs(client, 'broken-probe')
+    assert run.info.status == 'FINISHED'
+    assert len(steps(client, run, 'system/disk_usage_percentage')) > 1
+    assert not {key for key in system_metrics(run) if 'cpu' in key or 'network' in key}
+
+
+@pytest.mark.parametrize('interval', ['often', '0', '-1', 'inf', 'nan'])
+def test_an_interval_that_is_none_is_refused(monkeypatch, interval):
+    monkeypatch.setenv('MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL', interval)
+    with pytest.raises(UserError, match=f'INTERVAL={interval} is no number of seconds'):
+        SystemMonitor(None, 0)
 
 
 def test_unknown_arguments_are_errors():

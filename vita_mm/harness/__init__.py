@@ -1,1 +1,1 @@
-"""Every table and figure of the paper from one command, see benchmarks/run_ablations.py."""
+"""Every table and figure of the paper, see benchmarks/run_ablations.py."""

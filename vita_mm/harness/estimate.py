@@ -1,4 +1,4 @@
-"""How long runs take: as long as others of their kind took, else what the suite says."""
+"""How long runs take: as long as others of their kind, else what the suite says."""
 import statistics
 
 from .plan import Plan, Run

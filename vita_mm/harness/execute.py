@@ -155,8 +155,8 @@ def check_data(manifest: dict, inputs: dict) -> None:
     for dataset in manifest['datasets']:
         expected = inputs['data'].get(dataset['context'])
         if expected not in (None, dataset['digest']):
-            raise UserError(f'{dataset["source"]} or its videos changed while the suite '
-                            'ran: start it again')
+            raise UserError(f'{dataset["source"]} or its videos changed while the '
+                            'suite ran: start it again')
 
 
 if __name__ == '__main__':

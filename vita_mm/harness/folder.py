@@ -61,7 +61,8 @@ class RunFolder:
             return Standing(STALE if status else ABSENT, changed)
         if status is None:
             return Standing(INTERRUPTED)
-        return Standing(status['state'], [status['error']] if status.get('error') else [])
+        error = status.get('error')
+        return Standing(status['state'], [error] if error else [])
 
     def set_aside(self, place: Path) -> None:
         """Move what another run left here, if there is anything worth keeping."""

@@ -1,7 +1,7 @@
 """Collect the numbers of a suite from the folders of its runs."""
 from collections import defaultdict
 
-from .folder import DONE, FAILED, STALE
+from .folder import ABSENT, DONE, FAILED, STALE
 from .plan import Place, Plan, Run
 from .published import read_published
 from .results import Cell, RowResult, TableResult, others_of
@@ -30,16 +30,24 @@ def gather(plan: Plan) -> list[TableResult]:
 def collect(places: list[Place], paper) -> Cell:
     """One cell, from its runs of all seeds."""
     cell = Cell(places[0].column, paper=paper)
-    states = [place.run.standing.state for place in places]
+    causes = [cause_of(place.run) for place in places]
     for place in places:
         if place.run.done:
             measure(cell, place)
+    states = [run.standing.state for run in causes]
     cell.state = next((state for state in ORDER if state in states),
                       DONE if cell.values else cell.state)
-    if cell.state == FAILED:
-        run = next(place.run for place in places if place.run.standing.state == FAILED)
-        cell.error = last_words(run)
+    for run in causes:
+        if cell.error is None and cell.state in (FAILED, ABSENT) \
+                and run.standing.state == cell.state:
+            cell.error = last_words(run)
     return cell
+
+
+def cause_of(run: Run) -> Run:
+    """The run that says how this one stands: its training, where that was not done."""
+    trained = run.trained
+    return trained if trained and trained.standing.state in (FAILED, ABSENT) else run
 
 
 def measure(cell: Cell, place: Place) -> None:
@@ -61,9 +69,9 @@ def measure(cell: Cell, place: Place) -> None:
 
 
 def last_words(run: Run) -> str:
-    """Why a run failed, in a line; the log has the rest."""
+    """Why a run failed or cannot be run, in a line; the log has the rest."""
     lines = (run.folder.status or {}).get('last_lines') or []
-    return '; '.join([*run.standing.reasons, *lines[-1:]])
+    return '; '.join([*run.standing.reasons, *lines[-1:]]) or None
 
 
 def find_machine(plan: Plan) -> dict[str, str]:

@@ -10,12 +10,14 @@ from mmengine.registry import init_default_scope
 
 import vita_mm
 from vita_mm.classes import read_classes, read_templates
+from vita_mm.errors import UserError
 from vita_mm.tracking.probes import digest_dataset, digest_file
 from vita_mm.tracking.values import flatten
 
 TRAINING = ('model', 'data_preprocessor', 'train_dataloader', 'train_cfg',
             'optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'randomness')
-TESTING = ('model', 'data_preprocessor', 'test_dataloader', 'test_cfg', 'test_evaluator')
+TESTING = ('model', 'data_preprocessor', 'test_dataloader', 'test_cfg',
+           'test_evaluator')
 # The number of clips a step is auto_scale_lr.base_batch_size, however it is divided;
 # samples are seeded by epoch and index, whoever reads them.
 IDLE = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor',
@@ -34,25 +36,29 @@ def find_inputs(config: Config, weights: str | None = None) -> dict:
         weights: digest of the checkpoint that is evaluated.
 
     Returns:
-        ``config`` (dotted key to value), ``code`` (file to digest), ``data`` (loop to
-        digest), ``clip`` (file to digest) and ``weights``.
-
-    Raises:
-        UserError: if the data or the CLIP of the config cannot be read.
+        ``config`` (dotted key to value), ``code`` (file to digest), ``data`` (loop or
+        list to digest), ``clip`` (file to digest), ``weights``, and ``missing``: why
+        some of these files cannot be read, if so.
     """
     trains = config.get('train_cfg') is not None
     keys = TRAINING if trains else TESTING
     content = {key: config[key] for key in keys if config.get(key) is not None}
     leaves = {key: repr(value) for key, value in flatten(Config(content).to_dict())
               if not key.endswith(IDLE)}
+    found = dict(config=leaves, code=digest_code(), data={}, clip={}, weights=weights,
+                 missing=None)
     loop = 'train' if trains else 'test'
-    data = {loop: digest_data(repr(config[f'{loop}_dataloader'].dataset.to_dict())),
-            'classes': digest_text(repr(read_classes(config.model.cls_head.classes)))}
-    if not trains:
-        data.update(digest_protocol(config))
-    return dict(
-        config=leaves, code=digest_code(), data=data,
-        clip=digest_clip(config.model.clip), weights=weights)
+    try:
+        found['clip'] = digest_clip(config.model.clip)
+        found['data']['classes'] = digest_text(
+            repr(read_classes(config.model.cls_head.classes)))
+        if not trains:
+            found['data'].update(digest_protocol(config))
+        found['data'][loop] = digest_data(
+            repr(config[f'{loop}_dataloader'].dataset.to_dict()))
+    except (UserError, OSError) as error:
+        found['missing'] = str(error)
+    return found
 
 
 def differences(old: dict, new: dict, trust_code: bool = False) -> list[str]:
@@ -65,7 +71,9 @@ def differences(old: dict, new: dict, trust_code: bool = False) -> list[str]:
     for part, name in (('code', 'code'), ('data', 'data'), ('clip', 'CLIP')):
         if part == 'code' and trust_code:
             continue
-        changed = sorted(key for key in set(old[part]) | set(new[part])
+        # A report can be written where the data are not: what is missing may be equal.
+        keys = set(new[part]) if new['missing'] else set(old[part]) | set(new[part])
+        changed = sorted(key for key in keys
                          if old[part].get(key) != new[part].get(key))
         if changed:
             found.append(f'{name} changed: {", ".join(changed)}')
@@ -78,8 +86,8 @@ def differences(old: dict, new: dict, trust_code: bool = False) -> list[str]:
 def digest_code() -> dict[str, str]:
     """File to digest of its code, without comments and docstrings."""
     package = Path(vita_mm.__file__).parent
-    files = [file for name in CODE for file in (
-        [package / name] if name.endswith('.py') else sorted(package.glob(f'{name}/*.py')))]
+    files = [file for name in CODE for file in sorted(package.glob(
+        name if name.endswith('.py') else f'{name}/*.py'))]
     return {file.relative_to(package).as_posix():
             digest_text(without_docstrings(file.read_text(encoding='utf-8')))
             for file in files}

@@ -1,8 +1,8 @@
 """Runs that span several machines, by torchrun.
 
-The same command is started on every machine, with NODE_RANK (0, 1, …), MASTER_ADDR and
-PORT set as for tools/dist_train.sh, and the suite's folder on a disk they share. The
-machine with rank 0 decides what runs and tells the others; they start their part of
+The same command is started on every machine, with NODE_RANK (0, 1, …), MASTER_ADDR
+and PORT set as for tools/dist_train.sh, and the suite's folder on a disk they share.
+The machine with rank 0 decides what runs and tells the others; they start their part of
 each job.
 """
 import json

@@ -27,8 +27,8 @@ class Run:
         folder: where it lies.
         trained: the training whose weights are evaluated; None for frozen CLIP, and for
             a training itself.
-        inputs: see :func:`find_inputs`; None if they cannot be had. The ``weights`` of
-            an evaluation are None until its training is done.
+        inputs: see :func:`find_inputs`; the ``weights`` of an evaluation are None until
+            its training is done.
         standing: whether it is done, and why not.
     """
     name: str
@@ -139,17 +139,15 @@ class Plan:
         trained = run.trained
         weights = trained.folder.manifest['checkpoint']['sha256'] \
             if trained is not None and trained.done else None
-        try:
-            run.inputs = find_inputs(run.config, weights)
-        except (UserError, OSError) as error:
-            run.inputs, run.standing = None, Standing(FAILED, [str(error)])
-            return
+        run.inputs = find_inputs(run.config, weights)
         run.standing = run.folder.standing(run.inputs, self.trust_code)
         if trained is not None and not trained.done:
             # An old result is stale: its model is not the one asked for.
             run.standing = Standing(
                 STALE if run.folder.status else ABSENT,
                 [f'needs {trained.name}, which is {trained.standing.state}'])
+        if run.inputs['missing'] and not run.done:
+            run.standing = Standing(ABSENT, [run.inputs['missing']])
 
     def select(self, only: str | None) -> list[Run]:
         """The runs that the rows fitting a pattern need, trainings before evaluations.
@@ -160,19 +158,22 @@ class Plan:
         chosen = {id(row) for _, row in self.suite.rows(only)}
         if not chosen:
             names = ', '.join(table.name for table in self.suite.tables)
-            raise UserError(f'--only {only} fits no row of the suite {self.suite.name}; '
-                            f'its tables are {names}, and rows are TABLE/ROW')
+            raise UserError(f'--only {only} fits no row of the suite '
+                            f'{self.suite.name}; its tables are {names}, its rows '
+                            'TABLE/ROW')
         needed = {}
         for place in self.places:
             if id(place.row) in chosen:
                 for run in filter(None, (place.run.trained, place.run)):
                     needed[run.name] = run
-        return sorted(needed.values(), key=lambda run: (run.trained is not None, run.seed))
+        return sorted(needed.values(),
+                      key=lambda run: (run.trained is not None, run.seed))
 
     def users(self, run: Run) -> list[str]:
         """The rows whose numbers need a run."""
         return list(dict.fromkeys(
-            place.row.id for place in self.places if run in (place.run, place.run.trained)))
+            place.row.id for place in self.places
+            if run in (place.run, place.run.trained)))
 
 
 def chains(runs: list[Run]) -> Iterator[list[Run]]:

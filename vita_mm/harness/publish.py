@@ -14,12 +14,13 @@ import torch
 
 from vita_mm.checkpoints import read_tensors
 from vita_mm.description import KEY
+from vita_mm.errors import UserError
 from vita_mm.tracking import Journal, ServerAway, find_journals, redact, sync, sync_uri
 from vita_mm.tracking.delivery import default_uri
 from vita_mm.tracking.journal import now
 from vita_mm.tracking.values import PARAM_LENGTH, TAG_LENGTH, cut, to_key
 
-from .results import DONE, FAILED, Cell, RowResult, TableResult
+from .results import FAILED, Cell, RowResult, TableResult
 from .suite import Suite
 
 RUNS = 'runs'  # the parent of the trainings and evaluations themselves
@@ -41,17 +42,23 @@ class Publisher:
             self.journals[journal.header['key']] = journal
 
     def runs_parent(self) -> dict:
-        """The journal header of the run that all trainings and evaluations are part of."""
+        """Journal header of the run that trainings and evaluations are part of."""
         return self._parent(RUNS, 'trainings and evaluations').header
 
     def publish(self, results: list[TableResult]) -> None:
-        """Write the rows that are new, or whose numbers or verdicts have changed."""
+        """Write the rows that are new, or whose numbers or verdicts have changed.
+
+        A row whose numbers have changed gets a new run; the old one is tagged
+        ``superseded``.
+        """
         for result in results:
             for row in result.rows:
                 for seed in seeds_of(row):
                     self._publish_row(result, row, seed)
                 if FAILED in states_of(row):
                     self._publish_failure(result, row)
+                else:
+                    self._supersede(f'{row.row.id}/failed')
 
     def attach(self, folder: Path) -> None:
         """Make a report's files artifacts: of each table its own, of ``runs`` all."""
@@ -62,28 +69,35 @@ class Publisher:
                     attach_file(self.journals[key], path,
                                 f'report/{path.relative_to(folder)}')
 
-    def deliver(self) -> None:
+    def deliver(self) -> int:
         """Send what is unsent, that of the trainings and evaluations included.
 
         A server that is away is told of in one line; the next call sends the rest.
+
+        Returns:
+            The number of records sent.
         """
+        count = 0
         works = [folder.parent for folder in self.out.glob('runs/*/*/work/mlflow')]
         for journal in (journal for folder in (self.out, *works)
                         for journal in find_journals(folder) if not journal.is_sent()):
             try:
-                sync(journal)
+                count += sync(journal) or 0
             except ServerAway as error:
-                print(f'MLflow at {redact(sync_uri(journal))} does not take the records, '
-                      f'which stay in {self.out}; the next call sends them ({error})',
-                      flush=True)
-                return
+                print(f'MLflow at {redact(sync_uri(journal))} does not take the '
+                      f'records, which stay in {self.out}; the next call sends them '
+                      f'({error})', flush=True)
+                break
+        return count
 
     def _parent(self, key: str, title: str) -> Journal:
-        if key not in self.journals:
-            journal = self._create(key, f'{self.suite.name} {key}', None)
-            write_tags(journal, dict(suite=self.suite.name, table=key, title=title))
+        journal = self.journals.get(key) or self._create(
+            key, f'{self.suite.name} {key}', None)
+        write_tags(journal, dict(suite=self.suite.name, table=key, title=title))
+        if not is_ended(journal):
             end(journal)
-        return self.journals[key]
+        journal.release()
+        return journal
 
     def _create(self, key: str, name: str, parent: dict | None, **header) -> Journal:
         journal = Journal.create(
@@ -93,35 +107,45 @@ class Publisher:
         self.journals[key] = journal
         return journal
 
-    def _child(self, result: TableResult, row: RowResult, name: str, content) -> Journal:
+    def _child(self, result: TableResult, row: RowResult, name: str, content
+               ) -> Journal:
         """The journal of a row, a new one if what it holds has changed."""
         key = f'{row.row.id}/{name}'
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         known = self.journals.get(key)
-        if known is not None and known.header['content'] == digest:
+        if known is not None and known.header['content'] == digest \
+                and 'superseded' not in last_tags(known):
             return known
-        if known is not None:
-            write_tags(known, dict(superseded='true'))
-            known.release()
+        self._supersede(key)
         parent = self._parent(result.table.name, result.table.title)
-        return self._create(key, f'{row.row.name} {name}', parent.header, content=digest)
+        return self._create(
+            key, f'{row.row.name} {name}', parent.header, content=digest)
+
+    def _supersede(self, key: str) -> None:
+        """Mark what was published under this key, if anything, as out of date."""
+        if key in self.journals:
+            write_tags(self.journals[key], dict(superseded='true'))
+            self.journals[key].release()
 
     def _publish_row(self, result: TableResult, row: RowResult, seed: int) -> None:
         metrics = dict(self._metrics(row, seed))
         datasets = [dataset for path in folders_of(row, seed)
                     for dataset in read_manifest(path).get('datasets', [])]
         journal = self._child(result, row, f'seed {seed}', [metrics, datasets])
-        if not last_tags(journal):
-            about = self._about(result, row, seed)
+        about = self._about(result, row, seed)
+        if not is_ended(journal):
             journal.write('params', values={
                 to_key(key): cut(value, PARAM_LENGTH) for key, value in about.items()})
-            write_tags(journal, about)
-            journal.write('metrics', step=0, time=now(), values=metrics)
-            for dataset in {dataset['digest']: dataset for dataset in datasets}.values():
+            # A call that was killed here is made up for by the next, which writes all
+            # again. MLflow knows a point that it has by its time.
+            time = journal.header['time']
+            journal.write('metrics', step=0, time=time, values=metrics)
+            unique = {dataset['digest']: dataset for dataset in datasets}
+            for dataset in unique.values():
                 journal.write('dataset', **dict(
                     dataset, digest=dataset['digest'][:32]))
             end(journal)
-        write_tags(journal, dict(self._outcome(row, seed)))
+        write_tags(journal, {**about, **dict(self._outcome(row, seed))})
         if self._is_best(row, seed):
             self._register(row, seed, journal, metrics)
         journal.release()
@@ -130,9 +154,9 @@ class Publisher:
         errors = {f'error.{name}': cell.error for name, cell in row.cells.items()
                   if cell.state == FAILED}
         journal = self._child(result, row, 'failed', errors)
-        if not last_tags(journal):
-            write_tags(journal, {**self._about(result, row, None), **errors,
-                                 'verdict': FAILED})
+        write_tags(journal, {**self._about(result, row, None), **errors,
+                             'verdict': FAILED})
+        if not is_ended(journal):
             end(journal, 'FAILED')
         journal.release()
 
@@ -164,7 +188,8 @@ class Publisher:
             folder = cell.folders[seed]
             yield f'run.{name}', os.path.relpath(folder, self.out)
             for journal in find_journals(folder / 'work')[-1:]:
-                yield f'mlflow_run.{name}', str(journal.sent()['run_id'])
+                if journal.sent()['run_id']:
+                    yield f'mlflow_run.{name}', journal.sent()['run_id']
 
     def _is_best(self, row: RowResult, seed: int) -> bool:
         """Whether this is the best seed of a reproduced row that trains."""
@@ -176,19 +201,28 @@ class Publisher:
     def _register(self, row: RowResult, seed: int, journal: Journal, metrics: dict
                   ) -> None:
         """Make the trained tensors a version of a registered model."""
-        checkpoint = read_manifest(headline(row).folders[seed])['checkpoint']
+        checkpoint = read_manifest(headline(row).folders[seed]).get('checkpoint')
+        if not checkpoint:
+            return
         tags = {'checkpoint.sha256': checkpoint['sha256'], 'suite': self.suite.name,
-                'row': row.row.id, **{key: str(value) for key, value in metrics.items()}}
+                'row': row.row.id}
+        tags |= {key: str(value) for key, value in metrics.items()}
         known = [record['tags'] for record, _ in journal.read()
                  if record['kind'] == 'model']
         if tags in known:
             return
-        content = read_tensors(checkpoint['path'])
-        file = journal.folder / 'files' / 'model' / 'model.pth'
+        try:
+            content = read_tensors(checkpoint['path'])
+        except UserError as error:
+            print(f'{row.row.id} is not registered as a model: {error}', flush=True)
+            return
+        # A folder of its own: a version must not change when there is a next one.
+        path = f'model/{checkpoint["sha256"][:12]}/model.pth'
+        file = journal.folder / 'files' / path
         file.parent.mkdir(parents=True, exist_ok=True)
         meta = {KEY: content['meta'][KEY]} if KEY in content['meta'] else {}
         torch.save(dict(meta=meta, state_dict=content['state_dict']), file)
-        journal.write('model', path='model/model.pth', tags=tags, name='-'.join(
+        journal.write('model', path=path, tags=tags, name='-'.join(
             ['vita_mm', self.suite.name, row.row.table, row.row.name]))
 
 
@@ -202,9 +236,8 @@ def states_of(row: RowResult) -> set[str]:
 
 def seeds_of(row: RowResult) -> list[int]:
     """The seeds of which all numbers of a row are measured."""
-    if states_of(row) != {DONE}:
-        return []
-    return sorted(set.intersection(*(set(cell.values) for cell in row.cells.values())))
+    measured = [set(cell.values) for cell in row.cells.values()]
+    return sorted(set.intersection(*measured)) if measured else []
 
 
 def folders_of(row: RowResult, seed: int) -> list[Path]:
@@ -238,10 +271,19 @@ def attach_file(journal: Journal, path: Path, name: str) -> None:
     copy = journal.folder / 'files' / name
     if copy.exists() and copy.read_bytes() == path.read_bytes():
         return
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, copy)
+    # First, so that a call that is killed before the copy is whole is made up for.
     journal.write('file', path=name)
     journal.release()
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, copy)
+
+
+def is_ended(journal: Journal) -> bool:
+    """Whether all of it was written; a call that was killed meanwhile leaves no end, or
+    KILLED once that has been sent."""
+    ends = [record['status'] for record, _ in journal.read()
+            if record['kind'] == 'status']
+    return ends[-1:] not in ([], ['KILLED'])
 
 
 def end(journal: Journal, status: str = 'FINISHED') -> None:

@@ -79,11 +79,11 @@ class Task:
         from submitit import JobEnvironment
         self._stop()
         job = JobEnvironment()
-        while (find_states('--jobs', job.job_id) or {}).get(job.job_id) in (
+        while (state := (find_states('--jobs', job.job_id) or {}).get(job.job_id)) in (
                 'RUNNING', None):
-            # It is preempted, but within a grace time. If it ended by itself now,
-            # Slurm would not queue it again.
-            if job.global_rank == 0:
+            # Running means that it is preempted, but within a grace time. If it ended
+            # by itself now, Slurm would not queue it again.
+            if state is not None and job.global_rank == 0:
                 subprocess.run(['scontrol', 'requeue', job.job_id])
             time.sleep(1)
         sys.exit(128 + signal.SIGTERM)

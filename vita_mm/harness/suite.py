@@ -108,8 +108,8 @@ class Claim:
 
     def __post_init__(self) -> None:
         if self.kind not in CLAIMS:
-            raise ValueError(f'the claim {self.text!r} is of the kind {self.kind!r}; known '
-                             f'are {", ".join(CLAIMS)}')
+            raise ValueError(f'the claim {self.text!r} is of the kind {self.kind!r}; '
+                             f'known are {", ".join(CLAIMS)}')
         if self.kind == 'saturates' and self.at not in self.rows:
             raise ValueError(f'the claim {self.text!r} needs one of its rows as "at"')
         if len(self.rows) < (1 if self.kind == 'greater' else 2):
@@ -137,7 +137,8 @@ class Table:
         names = [figure.get('x'), *figure.get('y', [])]
         for name in names if figure['kind'] == 'trade_off' else []:
             if name not in self.columns:
-                raise ValueError(f'figure names the column {name!r}, which is not there')
+                raise ValueError(f'figure names the column {name!r}, which is not '
+                                 'there')
 
     def column(self, row: Row, name: str) -> Column:
         """The column as it is in this row."""

@@ -87,9 +87,8 @@ class Sweep:
 
     def _ready(self, run: Run) -> bool:
         """Whether it can be run; what cannot is recorded."""
-        if run.inputs is None:
-            # Without a record: an earlier result stays, for when its data are back.
-            self._fail(run, run.standing.reasons[0], record=False)
+        if run.inputs['missing']:
+            self._fail(run, run.inputs['missing'], record=False)
             return False
         if run.trained is not None and run.trained.name in self.failed:
             self._fail(run, f'needs {run.trained.name}, which failed', record=False)
@@ -98,7 +97,8 @@ class Sweep:
 
     def _is_asked_for(self, run: Run) -> bool:
         """Whether a job that is at work does what is wanted now."""
-        return run.folder.standing(run.inputs, self.plan.trust_code).state == INTERRUPTED
+        standing = run.folder.standing(run.inputs, self.plan.trust_code)
+        return standing.state == INTERRUPTED
 
     def _ask(self, run: Run) -> None:
         if run.standing.state in (STALE, ABSENT):

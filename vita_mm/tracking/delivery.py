@@ -219,19 +219,26 @@ class Delivery:
         self._client.log_inputs(self.run_id, [DatasetInput(dataset, [tag])])
 
     def _send_model(self, records: list[dict]) -> None:
-        """Register a file of the journal as a version of a model, once."""
-        record = records[0]
-        self._send_file(records)
+        """Register a file of the journal as a version of a model."""
+        self._upload(self._register, records[0])
+
+    def _register(self, run_id: str, record: dict) -> None:
+        """Make no version that is there already, nor one that is like the last."""
         name, digest = record['name'], record['tags']['checkpoint.sha256']
+        folder = str(Path(record['path']).parent)
+        self._client.log_artifact(
+            run_id, str(self.journal.folder / 'files' / record['path']), folder)
         if not self._client.search_registered_models(f"name = '{name}'"):
             self._client.create_registered_model(name)
-        if any(version.tags.get('checkpoint.sha256') == digest
-               for version in self._client.search_model_versions(f"name = '{name}'")):
+        versions = sorted(self._client.search_model_versions(f"name = '{name}'"),
+                          key=lambda version: int(version.version))
+        known = [version for version in versions
+                 if version.run_id == run_id or version is versions[-1]]
+        if digest in [version.tags.get('checkpoint.sha256') for version in known]:
             return
-        place = self._client.get_run(self.run_id).info.artifact_uri
+        place = self._client.get_run(run_id).info.artifact_uri
         self._client.create_model_version(
-            name, f'{place}/{Path(record["path"]).parent}', self.run_id,
-            tags=record['tags'])
+            name, f'{place}/{folder}', run_id, tags=record['tags'])
 
     def _send_status(self, records: list[dict]) -> None:
         status, moment = records[0]['status'], records[0]['time']

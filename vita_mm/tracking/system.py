@@ -7,6 +7,8 @@ from importlib import import_module
 
 from mmengine.logging import print_log
 
+from vita_mm.errors import UserError
+
 PREFIX = 'system/'
 SWITCH = 'MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING'
 INTERVAL = 'MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL'
@@ -22,13 +24,16 @@ class SystemMonitor(threading.Thread):
     Args:
         write: takes metrics and their step.
         first_step: that of the first sample.
+
+    Raises:
+        UserError: if the seconds between two samples, from the environment, are none.
     """
 
     def __init__(self, write: Callable[[dict, int], None], first_step: int) -> None:
         super().__init__(name='system-metrics', daemon=True)
         self.write = write
         self.step = first_step
-        self.interval = float(os.environ.get(INTERVAL) or 10)
+        self.interval = read_interval()
         self.ready = threading.Event()
         self._stopping = threading.Event()
 
@@ -54,11 +59,23 @@ class SystemMonitor(threading.Thread):
 
     def stop(self) -> None:
         self._stopping.set()
-        self.join()
+        self.join(10)  # a probe that hangs must not hold up the end of a run
 
 
 def is_wanted() -> bool:
-    return os.environ.get(SWITCH, 'true').lower() != 'false'
+    return os.environ.get(SWITCH, 'true').lower() not in ('false', '0')
+
+
+def read_interval() -> float:
+    """Seconds between two samples."""
+    text = os.environ.get(INTERVAL) or '10'
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= threading.TIMEOUT_MAX:
+        raise UserError(f'{INTERVAL}={text} is no number of seconds above zero')
+    return seconds
 
 
 def find_monitors() -> list:
