@@ -98,7 +98,7 @@ def test_a_row_arrives_beside_the_papers_figure(uri, out):
         assert run.info.status == 'FINISHED'
     run, = find(uri, row='csc', seed='1')
     assert run.data.params == dict(mv='0', mc='8', suite='paper', table='table6',
-                                   row='csc', label='Vita-CLIP + CSC', seed='1')
+                                   row='csc', seed='1')
     assert run.data.params.items() <= run.data.tags.items()
     assert run.data.tags['verdict'] == 'reproduced'
     assert run.data.tags['run.top1'] == 'runs/csc@test/seed1'

@@ -213,7 +213,11 @@ SUITE = """
 title: tiny
 compared: order
 timeout: 200
-override: {{train_cfg.max_epochs: 6}}
+override:
+  train_cfg.max_epochs: 6
+  train_dataloader.num_workers: 0
+  val_dataloader.num_workers: 0
+  test_dataloader.num_workers: 0
 tables:
   ladder:
     title: Ladder

@@ -134,8 +134,10 @@ class Publisher:
         journal = self._child(result, row, f'seed {seed}', [metrics, datasets])
         about = self._about(result, row, seed)
         if not is_ended(journal):
+            # A label is no setting: a comparison would give it an axis.
             journal.write('params', values={
-                to_key(key): cut(value, PARAM_LENGTH) for key, value in about.items()})
+                to_key(key): cut(value, PARAM_LENGTH) for key, value in about.items()
+                if key != 'label'})
             # A call that was killed here is made up for by the next, which writes all
             # again. MLflow knows a point that it has by its time.
             time = journal.header['time']

@@ -92,10 +92,13 @@ class Task:
         """Ask the runs to stop, then make them."""
         if self.process is None:
             return
-        self.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + GRACE
-        while not has_ended(self.process.pid) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        # Twice, for Python drops the exception of a handler that runs inside of a
+        # destructor or of what happens around a fork.
+        for _ in range(2):
+            self.process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + GRACE / 2
+            while not has_ended(self.process.pid) and time.monotonic() < deadline:
+                time.sleep(0.1)
         self.process.kill()
 
 

@@ -121,12 +121,13 @@ class Sweep:
         """Record how a job ended; returns those of its runs that it did not get to."""
         self._tell_done(chain)
         rest = [run for run in chain if run.name in self.left]
-        if rest:
+        # An adopted job may have been started for fewer runs.
+        partly = outcome.code == 0 and len(rest) < len(chain)
+        if rest and not partly:
             # They are executed in order: the first that is not done broke the job.
-            self._fail(rest[0], outcome.message or 'ended without a result')
-            rest = [run for run in rest[1:] if self._ready(run)]
+            self._fail(rest.pop(0), outcome.message or 'ended without a result')
         self.ended()
-        return rest
+        return [run for run in rest if self._ready(run)]
 
     def _fail(self, run: Run, why: str, record: bool = True) -> None:
         if record:
