@@ -2,6 +2,7 @@
 import json
 
 import open_clip
+import pytest
 import torch
 
 from conftest import tiny_clip_config
@@ -17,6 +18,7 @@ train_cfg = dict(max_epochs=1)
 """
 
 
+@pytest.mark.slow
 def test_prepare_check_train_zero_shot(tmp_path):
     arch = tiny_clip_config(vision=dict(image_size=224, patch_size=112))
     (tmp_path / 'arch.json').write_text(json.dumps(arch))

@@ -131,6 +131,7 @@ def test_preempted_job_goes_on(start, make_job, partition):
     assert lines[3:] == ['ended']
 
 
+@pytest.mark.slow
 def test_warning_signal_requeues_until_the_timeout(start, make_job):
     """The signal that Slurm sends before its time limit, sent by hand."""
     job = make_job('job', steps=200, timeout=8)

@@ -62,6 +62,7 @@ def test_the_table_has_every_dataset_prompt_and_model(one_process):
         assert f"{100 * row['top1']:.1f} ± {100 * row['top1_std']:.1f}" in output
 
 
+@pytest.mark.slow
 def test_two_processes_and_a_resumed_call_give_the_same_numbers(folder, one_process):
     results, output = zero_shot(folder, 'two', tool='tools/dist_zero_shot.sh')
     assert results['rows'] == one_process[0]['rows']
