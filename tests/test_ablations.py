@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 from mlflow import MlflowClient
+from mmengine.config import Config
 
 from vita_mm.errors import UserError
+from vita_mm.harness.execute import divide_batch
+from vita_mm.harness.local import LocalExecutor
 from vita_mm.harness.plan import Plan
 from vita_mm.harness.suite import read_suite
 from world import kill, run, start, write_world
@@ -328,3 +331,26 @@ def test_a_pattern_that_fits_nothing_is_refused(world, tmp_path):
 def test_an_option_that_is_none_is_refused(world, tmp_path):
     with pytest.raises(UserError, match='backbone is a dict'):
         make_plan(world, tmp_path / 'out', options={'model.backbone': 3})
+
+
+def test_each_job_has_gpus_of_its_own(monkeypatch):
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 5)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '2,3,5,6,7')
+    executor = LocalExecutor(gpus=2)
+    assert executor.free() == 2
+    assert [executor.environment(slot)['CUDA_VISIBLE_DEVICES'] for slot in (0, 1)] == [
+        '2,3', '5,6']
+    with pytest.raises(UserError, match='this machine has 5'):
+        LocalExecutor(gpus=6)
+
+
+@pytest.mark.parametrize('processes, batch, steps', [(1, 32, 8), (8, 32, 1), (16, 16, 1)])
+def test_the_clips_of_a_step_do_not_depend_on_the_processes(processes, batch, steps):
+    config = Config(dict(
+        auto_scale_lr=dict(base_batch_size=256), optim_wrapper=dict(),
+        train_dataloader=dict(batch_size=32)))
+    divide_batch(config, processes)
+    assert config.train_dataloader.batch_size == batch
+    assert config.optim_wrapper.get('accumulative_counts', 1) == steps
+    with pytest.raises(UserError, match='cannot be divided'):
+        divide_batch(config, 7)

@@ -76,8 +76,10 @@ class LocalExecutor:
             raise UserError(f'--gpus {gpus}: this machine has {present}')
         cores = len(os.sched_getaffinity(0))
         self.jobs = jobs or (present // each if present else max(1, cores // each))
-        self.gpu_slots = [range(slot * each, (slot + 1) * each)
-                        for slot in range(present // each)]
+        given = os.environ.get('CUDA_VISIBLE_DEVICES')
+        names = given.split(',') if given else [str(name) for name in range(present)]
+        self.gpu_slots = [','.join(names[slot * each:(slot + 1) * each])
+                          for slot in range(present // each)]
         self.devices = self.jobs * each
         self.threads = max(1, cores // (self.jobs * each))
         self.running: list[LocalHandle] = []
@@ -123,8 +125,7 @@ class LocalExecutor:
     def environment(self, slot: int) -> dict:
         env = dict(os.environ, OMP_NUM_THREADS=str(self.threads), PYTHONUNBUFFERED='1')
         if self.gpu_slots:
-            env['CUDA_VISIBLE_DEVICES'] = ','.join(
-                map(str, self.gpu_slots[slot % len(self.gpu_slots)]))
+            env['CUDA_VISIBLE_DEVICES'] = self.gpu_slots[slot % len(self.gpu_slots)]
         return env
 
 
