@@ -17,6 +17,7 @@ from mmengine.config import Config
 
 from vita_mm.errors import UserError
 from vita_mm.harness.execute import divide_batch
+from vita_mm.harness.files import hold
 from vita_mm.harness.local import LocalExecutor
 from vita_mm.harness.plan import Plan
 from vita_mm.harness.suite import read_suite
@@ -301,8 +302,8 @@ def test_ctrl_c_stops_the_runs(world, tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     assert 'interrupted' in process.stdout.read()
-    log = (tmp_path / 'out' / 'runs' / 'tiny' / 'seed0' / 'log.txt').read_text()
-    assert 'interrupted' in log
+    assert states(world, tmp_path / 'out')['tiny/seed0'] == 'interrupted'
+    hold(tmp_path / 'out/runs/tiny/seed0/lock', 'it still runs').close()
 
 
 @pytest.mark.parametrize('change, words', [

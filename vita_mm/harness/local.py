@@ -44,7 +44,15 @@ class LocalHandle:
 
     def cancel(self) -> None:
         """Ask it to stop, then make it."""
+        self.ask()
+        self.end()
+
+    def ask(self) -> None:
+        """Ask it to stop, once: a second signal would disturb what it does to end."""
         self._signal(signal.SIGTERM)
+
+    def end(self) -> None:
+        """Wait for what was asked to stop, then make it."""
         try:
             self.process.wait(GRACE)
         except subprocess.TimeoutExpired:
@@ -104,9 +112,9 @@ class LocalExecutor:
 
     def stop(self, handles: list[LocalHandle]) -> None:
         for handle in handles:
-            handle._signal(signal.SIGTERM)
+            handle.ask()
         for handle in handles:
-            handle.cancel()
+            handle.end()
 
     def close(self) -> None:
         """Nothing is held."""
