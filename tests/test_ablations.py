@@ -18,6 +18,7 @@ from mmengine.config import Config
 from vita_mm.errors import UserError
 from vita_mm.harness.execute import divide_batch
 from vita_mm.harness.files import hold
+from vita_mm.harness.folder import RunFolder
 from vita_mm.harness.local import LocalExecutor
 from vita_mm.harness.plan import Plan
 from vita_mm.harness.suite import read_suite
@@ -332,6 +333,15 @@ def test_a_pattern_that_fits_nothing_is_refused(world, tmp_path):
 def test_an_option_that_is_none_is_refused(world, tmp_path):
     with pytest.raises(UserError, match='backbone is a dict'):
         make_plan(world, tmp_path / 'out', options={'model.backbone': 3})
+
+
+def test_a_stale_result_is_set_aside_not_lost(tmp_path):
+    folder = RunFolder(tmp_path / 'runs' / 'a' / 'seed0')
+    folder.path.mkdir(parents=True)
+    folder.finish(dict(seed=0), dict(top1=0.5), seconds=1)
+    folder.set_aside(tmp_path / 'stale' / 'a' / 'seed0')
+    kept, = (tmp_path / 'stale').glob('a/seed0-*')
+    assert RunFolder(kept).metrics == dict(top1=0.5) and not folder.path.exists()
 
 
 def test_each_job_has_gpus_of_its_own(monkeypatch):
