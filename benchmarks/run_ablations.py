@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vita_mm.errors import UserError, cli_errors
+from vita_mm.files import hold, read_json, write_json
 from vita_mm.harness.estimate import Estimates, say_time
-from vita_mm.harness.files import hold, read_json, write_json
 from vita_mm.harness.gather import find_machine, gather
 from vita_mm.harness.local import LocalExecutor
 from vita_mm.harness.nodes import NodesExecutor, follow, node_rank

@@ -1,7 +1,7 @@
 """Vita-CLIP with 16 frames on the supervised set of the miniature, 4x3 views.
 
 The stride is half that of vita_mini.py: the videos are no longer. Validation during
-training is on 1x1 view. About 4 minutes on 2 cores.
+training is on 1x1 view.
 
     tools/dist_train.sh configs/vita_mini_16f.py 2
 """

@@ -16,8 +16,8 @@ from mlflow import MlflowClient
 from mmengine.config import Config
 
 from vita_mm.errors import UserError
+from vita_mm.files import hold
 from vita_mm.harness.execute import divide_batch
-from vita_mm.harness.files import hold
 from vita_mm.harness.folder import RunFolder
 from vita_mm.harness.local import LocalExecutor
 from vita_mm.harness.plan import Plan

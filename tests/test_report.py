@@ -2,8 +2,6 @@
 import csv
 import io
 import re
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)

@@ -8,8 +8,8 @@ import pytest
 import slurm_cluster
 import world
 from vita_mm.errors import UserError
+from vita_mm.files import read_json
 from vita_mm.harness import slurm
-from vita_mm.harness.files import read_json
 from vita_mm.harness.jobs import Job, Outcome
 from vita_mm.harness.slurm import SlurmExecutor
 

@@ -24,9 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from vita_mm.checkpoints import read_tensors
-from vita_mm.engine.runs import add_common_arguments, evaluate, join_group, \
-    read_config, use_trained_model
+from vita_mm.engine.runs import (add_common_arguments, evaluate, join_group,
+                                 read_config, use_trained_model)
 from vita_mm.errors import UserError, cli_errors
+from vita_mm.files import read_json, write_json
 from vita_mm.tracking import MLflowTracking
 from vita_mm.tracking.probes import digest_dataset, digest_file
 
@@ -83,10 +84,7 @@ def evaluation_config(dataset: str, reading: str | None, trained: Config,
 
 def finished(config: Config, key: str) -> dict | None:
     """The metrics of the same evaluation in an earlier call."""
-    try:
-        result = json.loads(Path(config.work_dir, 'result.json').read_text())
-    except (OSError, ValueError):
-        return None
+    result = read_json(Path(config.work_dir, 'result.json')) or {}
     return result['metrics'] if result.get('key') == key else None
 
 
@@ -101,13 +99,6 @@ def evaluation_key(config: Config, checkpoint: str | None) -> str:
                config.test_cfg.to_dict(), config.test_evaluator.to_dict(),
                digest_dataset(dataset), checkpoint and digest_file(checkpoint)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def write_json(path: Path, content) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix('.part')
-    partial.write_text(json.dumps(content, indent=1))
-    os.replace(partial, path)
 
 
 def rows_of(dataset: str, reading: str | None, config: Config, metrics: dict

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from pathlib import Path
 
 import torch.distributed
@@ -22,12 +21,12 @@ from mmengine.runner import Runner
 from vita_mm.checkpoints import newest_whole_checkpoint, read_tensors
 from vita_mm.engine.runs import build_runner, join_group, keep_test_only
 from vita_mm.errors import UserError, cli_errors
+from vita_mm.files import hold, write_json
 from vita_mm.tracking import guard
 from vita_mm.tracking.probes import (attempt, count_parameters, digest_file, find_clip,
                                      find_datasets, find_environment, find_git)
 from vita_mm.tracking.values import only_numbers
 
-from .files import hold, write_json
 from .folder import DONE, RunFolder
 
 
@@ -162,10 +161,4 @@ def check_data(manifest: dict, inputs: dict) -> None:
 if __name__ == '__main__':
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with cli_errors():
-        try:
-            main()
-        except (UserError, KeyboardInterrupt):
-            raise
-        except Exception:
-            traceback.print_exc()
-            sys.exit(1)
+        main()

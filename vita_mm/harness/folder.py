@@ -12,7 +12,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .files import read_json, write_json
+from vita_mm.files import read_json, write_json
+
 from .inputs import differences
 
 DONE, STALE, FAILED, INTERRUPTED, ABSENT = (

@@ -10,7 +10,7 @@ from vita_mm.engine.runs import (keep_test_only, load_config, override,
                                  use_trained_model)
 from vita_mm.errors import UserError
 
-from .folder import ABSENT, DONE, FAILED, STALE, RunFolder, Standing
+from .folder import ABSENT, DONE, STALE, RunFolder, Standing
 from .inputs import find_inputs
 from .suite import ROOT, Column, Row, Suite, Table, has_cell
 

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from vita_mm.errors import UserError
+from vita_mm.files import read_json, write_json
 
-from .files import read_json, write_json
 from .jobs import Job, Outcome
 from .local import EXECUTE, GRACE, describe
 

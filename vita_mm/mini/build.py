@@ -20,6 +20,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from vita_mm.checkpoints import write_atomically
+from vita_mm.files import write_json
 
 from .clip import ARCHITECTURE, train_clip
 from .sets import ActionClass, Size, Split, Video, all_splits
@@ -134,12 +135,6 @@ def write_split(root: Path, split: Split) -> None:
 
 def write_names(path: Path, classes: tuple[ActionClass, ...]) -> None:
     path.write_text(''.join(f'{action.name}\n' for action in classes))
-
-
-def write_json(path: Path, content: dict) -> None:
-    partial = path.with_suffix('.part')
-    partial.write_text(json.dumps(content, indent=1))
-    os.replace(partial, path)
 
 
 def make_folder(folder: Path) -> Path:

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from vita_mm.errors import UserError
+from .errors import UserError
 
 
 def write_json(path: Path, content) -> None:
