@@ -72,12 +72,13 @@ def released_state(model, clip, patch_bias):
               if not key.startswith('visual.') and key != 'logit_scale'}
     state |= in_released_names(model.state_dict())
     head = model.cls_head
-    embedded = clip['token_embedding.weight'][head.sequences.ids_CL]
-    padding = clip['token_embedding.weight'][0].expand(
-        len(embedded), 77 - embedded.shape[1], -1)
+    ids = torch.zeros(len(CLASSES), 77, dtype=torch.long)
+    for row, sequence in zip(ids, head.sequences[0]):
+        row[:len(sequence)] = torch.tensor([token or 0 for token in sequence])
+    embedded = clip['token_embedding.weight'][ids]
     state['prompt_learner.token_prefix'] = embedded[:, :1]
-    state['prompt_learner.token_suffix'] = torch.cat(
-        [embedded[:, 1 + head.context.vectors.shape[-2]:], padding], dim=1)
+    state['prompt_learner.token_suffix'] = \
+        embedded[:, 1 + head.context.vectors.shape[-2]:]
     return {f'module.{key}': value.clone() for key, value in state.items()}
 
 

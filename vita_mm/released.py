@@ -186,17 +186,14 @@ def misfit(model: VitaCLIP, clip: Set[str], trained: Set[str]) -> str | None:
 
 def prompt_tokens(head: VitaCLIPTextHead) -> dict[str, Tensor]:
     """Embeddings of SOT and of what follows the context up to the full length."""
-    sequences, embedding = head.sequences, head.clip.model.token_embedding.weight
-    ids = torch.zeros(len(sequences.ids_CL), head.clip.model.context_length,
-                      dtype=torch.long)
-    ids[:, 0] = sequences.ids_CL[:, 0]
-    num_context = sequences.context_CM.shape[1]
-    for row, length in enumerate((sequences.eot_C + 1).tolist()):
+    sequences, embedding = head.sequences[0], head.clip.model.token_embedding.weight
+    num_context = sequences[0].count(None)
+    ids = torch.zeros(len(sequences), head.clip.model.context_length, dtype=torch.long)
+    for row, sequence in enumerate(sequences):
         # In the released file the context always stands before the name.
-        kept = torch.ones(length, dtype=torch.bool)
-        kept[sequences.context_CM[row]] = False
-        tokens = sequences.ids_CL[row, :length][kept][1:]
-        ids[row, 1 + num_context:1 + num_context + len(tokens)] = tokens
+        start, *tokens = [token for token in sequence if token is not None]
+        ids[row, 0] = start
+        ids[row, 1 + num_context:1 + num_context + len(tokens)] = torch.tensor(tokens)
     embedded = embedding[ids]
     return {'prompt_learner.token_prefix': embedded[:, :1],
             'prompt_learner.token_suffix': embedded[:, 1 + num_context:]}

@@ -14,6 +14,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='ClassCheckHook'),
     dict(type='ExactResumeHook'),
+    dict(type='TextOncePerStepHook'),
     dict(type='DescriptionHook'),
     dict(type='SubstituteHook'),
     dict(type='TrackingHook'),

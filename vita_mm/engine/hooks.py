@@ -4,7 +4,8 @@ from itertools import chain
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, get_rank, is_main_process
+from mmengine.dist import (all_gather_object, get_rank, get_world_size,
+                           is_main_process)
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
@@ -12,6 +13,11 @@ from mmengine.registry import HOOKS
 
 from vita_mm.description import KEY, describe, evaluation_pipeline
 from vita_mm.errors import UserError
+
+
+def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
+    """The recognizer without its data-parallel wrapper."""
+    return model.module if is_model_wrapper(model) else model
 
 
 @HOOKS.register_module()
@@ -77,7 +83,7 @@ class DescriptionHook(Hook):
     description = None
 
     def before_train(self, runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         try:
             self.description = json.dumps(describe(
                 runner.cfg.model, evaluation_pipeline(runner.cfg),
@@ -89,6 +95,29 @@ class DescriptionHook(Hook):
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         if self.description is not None:
             checkpoint['meta'][KEY] = self.description
+
+
+@HOOKS.register_module()
+class TextOncePerStepHook(Hook):
+    """Encodes the prompts of the classes once for all that a training step needs.
+
+    Once for the micro-batches of an optimizer step (gradient accumulation), and each
+    data-parallel rank encodes its share of the classes. Gradients stay what they are.
+    Without this hook every micro-batch encodes all classes on every rank.
+    """
+
+    def before_train(self, runner) -> None:
+        unwrapped(runner.model).cls_head.share_classes(
+            is_model_wrapper(runner.model) and get_world_size() > 1)
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        unwrapped(runner.model).cls_head.last_micro_batch = \
+            runner.optim_wrapper.should_sync()
+
+    def after_train(self, runner) -> None:
+        head = unwrapped(runner.model).cls_head
+        head.share_classes(False)
+        head.last_micro_batch = True
 
 
 @HOOKS.register_module()
@@ -121,7 +150,7 @@ class ClassCheckHook(Hook):
     """Stops a run whose model and dataset have different lists of classes."""
 
     def before_run(self, runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         of_model = model.cls_head.classes
         for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
             dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)

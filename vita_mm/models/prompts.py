@@ -56,15 +56,11 @@ class LocalPrompts(nn.Module):
 
 
 class GlobalPrompts(nn.Module):
-    """Learned tokens that are the same for every frame of every video."""
+    """Learned tokens that are the same for every frame of every video: (M, D)."""
 
     def __init__(self, count: int, width: int, patch_size: int) -> None:
         super().__init__()
         self.vectors = uniform_prompts(count, width, patch_size)
-
-    def forward(self, batch_size: int) -> Tensor:
-        """(B, M, D)."""
-        return self.vectors.expand(batch_size, -1, -1)
 
 
 class LayerPrompts(nn.Module):
@@ -96,20 +92,16 @@ class LayerPrompts(nn.Module):
         if projects and freeze_summary_proj:
             self.projection.requires_grad_(False)
 
-    def forward(self, cls_BTD: Tensor) -> Tensor | None:
-        """The prompts of each frame, (B, T, P, D); None if there are none."""
-        num_clips, num_frames, _ = cls_BTD.shape
+    def forward(self, cls_BTD: Tensor) -> list[Tensor]:
+        """The prompts of each kind: (B, T, P, D), with 1 in place of B or T where they
+        are the same for all clips or for all frames of a clip."""
         projected_BTD = self.projection(cls_BTD) if self.projection else None
-        for_clip, for_frame = [], []
+        prompts = []
         if self.shared is not None:
-            for_clip.append(self.shared(num_clips))
+            prompts.append(self.shared.vectors[None, None])
         if self.local is not None:
             raw = self.local_condition == 'cls'
-            for_clip.append(self.local(cls_BTD if raw else projected_BTD))
+            prompts.append(self.local(cls_BTD if raw else projected_BTD).unsqueeze(1))
         if self.summary is not None:
-            for_frame.append(self.summary(projected_BTD).unsqueeze(2))
-        # A clip's prompts go to all its frames; a frame has only its own summary.
-        every_frame = [prompts.unsqueeze(1).expand(-1, num_frames, -1, -1)
-                       for prompts in for_clip]
-        prompts = every_frame + for_frame
-        return torch.cat(prompts, dim=2) if prompts else None
+            prompts.append(self.summary(projected_BTD).unsqueeze(2))
+        return prompts

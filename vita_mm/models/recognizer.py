@@ -47,16 +47,11 @@ class VitaCLIP(Recognizer3D):
         return loss, type(log_vars)(zip(names, values))
 
     def get_extra_state(self) -> torch.Tensor:
-        classes = self.cls_head.classes if self.class_specific else None
+        classes = self.cls_head.classes if self.cls_head.class_specific else None
         return pack_identity(self.clip_identity, classes)
 
     def set_extra_state(self, state: torch.Tensor) -> None:
         """Nothing to set: :func:`check_checkpoint` has compared it."""
-
-    @property
-    def class_specific(self) -> bool:
-        context = self.cls_head.context
-        return context is not None and context.vectors.dim() == 3
 
 
 def pack_identity(clip: dict, classes: list[str] | None) -> torch.Tensor:
@@ -113,7 +108,7 @@ def check_checkpoint(model: VitaCLIP, state_dict: dict, prefix: str, *_) -> None
             '{sha256:.12}…)'.format(**state['clip'])
             + ' than the model has ({arch}, {pretrained}, sha256 {sha256:.12}…)'.format(
                 **model.clip_identity))
-    if model.class_specific and state['classes'] != model.cls_head.classes:
+    if model.cls_head.class_specific and state['classes'] != model.cls_head.classes:
         theirs, ours = next(
             (pair for pair in zip(state['classes'] or [], model.cls_head.classes)
              if pair[0] != pair[1]), (None, model.cls_head.classes[0]))

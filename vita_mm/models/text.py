@@ -13,71 +13,18 @@ from vita_mm.classes import read_classes, read_templates
 from vita_mm.errors import UserError
 
 from .clip import Frozen, LoadedCLIP, load_clip
+from .packed_text import PackedPrompts, TextTower
+from .shared_text import CachedText, Share, StepText
 from .vision import check_choice
-
-CHUNK = 512  # manual prompts that go through the tower at once
-
-
-class TextTower(nn.Module):
-    """CLIP's causal text transformer, from token embeddings to joint space."""
-
-    def __init__(self, clip: nn.Module) -> None:
-        super().__init__()
-        self.token_embedding = clip.token_embedding
-        self.positional_embedding = clip.positional_embedding
-        self.transformer = clip.transformer
-        self.ln_final = clip.ln_final
-        self.text_projection = clip.text_projection
-        self.register_buffer('attn_mask', clip.attn_mask, persistent=False)
-
-    def forward(self, x_CLW: Tensor, eot_C: Tensor) -> Tensor:
-        """Unit features (C, D') of embedded prompts whose EOT is at ``eot_C``."""
-        length = x_CLW.shape[1]
-        x = x_CLW + self.positional_embedding[:length]
-        x = self.transformer(x, attn_mask=self.attn_mask[:length, :length])
-        at_eot = x[torch.arange(len(x), device=x.device), eot_C]
-        return F.normalize(self.ln_final(at_eot) @ self.text_projection, dim=-1)
-
-
-class TokenSequences(nn.Module):
-    """Token ids of prompts, as short as the longest of them: the tower is causal, so
-    what follows the EOT changes nothing.
-
-    Attributes:
-        ids_CL: token ids; 0 where a learned context vector goes.
-        eot_C: position of the EOT.
-        context_CM: positions of the context vectors.
-    """
-
-    def __init__(self, sequences: list[list[int | None]]) -> None:
-        super().__init__()
-        length = max(map(len, sequences))
-        ids = [[token or 0 for token in sequence] + [0] * (length - len(sequence))
-               for sequence in sequences]
-        context = [[place for place, token in enumerate(sequence) if token is None]
-                   for sequence in sequences]
-        for name, values in (('ids_CL', ids), ('context_CM', context),
-                             ('eot_C', [len(sequence) - 1 for sequence in sequences])):
-            self.register_buffer(name, torch.tensor(values, dtype=torch.long),
-                                 persistent=False)
-
-    def embed(self, embedding: nn.Embedding, context_CMW: Tensor | None = None
-              ) -> Tensor:
-        """Embedded prompts (C, L, W) with the context vectors in their places."""
-        x_CLW = embedding(self.ids_CL)
-        if context_CMW is None:
-            return x_CLW
-        rows = torch.arange(len(x_CLW), device=x_CLW.device)[:, None]
-        return x_CLW.index_put((rows, self.context_CM), context_CMW.to(x_CLW.dtype))
 
 
 class LearnedContext(nn.Module):
-    """Context vectors: one set for all classes (UC) or one for each (CSC)."""
+    """Context vectors: one set for all classes (UC), (M, W), or one for each (CSC),
+    (C, M, W)."""
 
     def __init__(self, initial_MW: Tensor | None, shape: tuple, num_classes: int,
                  class_specific: bool) -> None:
         super().__init__()
-        self.num_classes = num_classes
         if initial_MW is None:
             size = (num_classes, *shape) if class_specific else shape
             initial = torch.empty(size).normal_(std=0.02)
@@ -86,10 +33,6 @@ class LearnedContext(nn.Module):
             if class_specific:
                 initial = initial.repeat(num_classes, 1, 1)
         self.vectors = nn.Parameter(initial)
-
-    def forward(self) -> Tensor:
-        """(C, M, W)."""
-        return self.vectors.expand(self.num_classes, -1, -1)
 
 
 @MODELS.register_module()
@@ -130,7 +73,9 @@ class VitaCLIPTextHead(BaseHead):
         self.tower = Frozen(TextTower(clip.model))
         self.logit_scale = nn.Parameter(
             clip.model.logit_scale.detach().clone().reshape(()))
-        self.context = None
+        self.step_text = StepText()
+        self.last_micro_batch = True
+        self.context = self.share = None
         if context == 'none':
             self.use_templates(templates)
         else:
@@ -140,32 +85,65 @@ class VitaCLIPTextHead(BaseHead):
             width = clip.model.token_embedding.embedding_dim
             self.context = LearnedContext(initial, (num_context, width), len(names),
                                           class_specific=context == 'csc')
-            self.sequences = TokenSequences(context_prompts(
-                clip, names, num_context, context_position))
+            self.use_prompts([context_prompts(
+                clip, names, num_context, context_position)])
 
     def use_templates(self, templates: str | list[str]) -> None:
         """Change the manual prompts of a head without learned contexts."""
-        sequences = TokenSequences(manual_prompts(self.clip, self.classes, templates))
-        self.sequences = sequences.to(self.logit_scale.device)
+        self.use_prompts([manual_prompts(self.clip, self.classes, template)
+                          for template in read_templates(templates)])
+
+    def use_prompts(self, sequences: list[list[list[int | None]]]) -> None:
+        """Take the token ids of all classes in each of the templates, None where a
+        context vector goes."""
+        self.sequences = sequences
+        self.prompts = nn.ModuleList(
+            PackedPrompts(prompts, self.class_specific) for prompts in sequences
+        ).to(self.logit_scale.device)
+        self.cached_text = CachedText()
+
+    @property
+    def class_specific(self) -> bool:
+        return self.context is not None and self.context.vectors.dim() == 3
+
+    def share_classes(self, share: bool) -> None:
+        """Have each data-parallel rank encode its share of the classes in training.
+
+        The ranks' gradients must then be averaged, as ``DistributedDataParallel`` does.
+        """
+        self.share = Share(self.sequences[0], self.class_specific).to(
+            self.logit_scale.device) if share and self.context is not None else None
 
     def text_features(self) -> Tensor:
-        """Unit features of the classes, (C, D')."""
-        if self.context is None:
-            return self.manual_features()
-        tower = self.tower.module
-        x_CLW = self.sequences.embed(tower.token_embedding, self.context())
-        return tower(x_CLW, self.sequences.eot_C)
+        """Unit features of the classes, (C, D').
 
-    @torch.no_grad()
-    def manual_features(self) -> Tensor:
-        """The means over the templates, (C, D'); a chunk of prompts at a time, for the
-        templates of a large list make thousands."""
+        In training they are computed once in an optimizer step, a share on each rank,
+        where :class:`TextOncePerStepHook` says so. Without gradients they are kept until
+        a weight changes.
+        """
+        if self.context is not None and torch.is_grad_enabled():
+            return self.step_text(self.encode_shared, self.last_micro_batch)
+        context = None if self.context is None else self.context.vectors
+        autocast = torch.is_autocast_enabled(self.logit_scale.device.type)
+        weights = tuple((weight.data_ptr(), weight._version)
+                        for weight in self.tower.module.parameters())
+        with torch.no_grad():
+            return self.cached_text(self.encode, context, (autocast, weights))
+
+    def encode(self) -> Tensor:
+        """Unit features of the classes, computed here and now: the mean over the
+        templates, (C, D')."""
         tower = self.tower.module
-        x_CLW = self.sequences.embed(tower.token_embedding)
-        chunks = zip(x_CLW.split(CHUNK), self.sequences.eot_C.split(CHUNK))
-        features = torch.cat([tower(*chunk) for chunk in chunks])
-        return F.normalize(features.unflatten(0, (-1, self.num_classes)).mean(dim=0),
-                           dim=-1)
+        if self.context is not None:
+            return tower(self.prompts[0], self.context.vectors)
+        features = [tower(prompts) for prompts in self.prompts]
+        return F.normalize(torch.stack(features).mean(dim=0), dim=-1)
+
+    def encode_shared(self) -> Tensor:
+        """The same by all ranks together, where they share the classes."""
+        if self.share is None:
+            return self.encode()
+        return self.share(self.tower.module, self.context.vectors)
 
     def forward(self, x: Tensor, **kwargs) -> Tensor:
         """Logits (B, C) of unit features x (B, D')."""
@@ -179,12 +157,11 @@ class VitaCLIPTextHead(BaseHead):
             return self.logit_scale.exp() * x.to(dtype) @ text.to(dtype).T
 
 
-def manual_prompts(clip: LoadedCLIP, names: list[str], templates: str | list[str]
+def manual_prompts(clip: LoadedCLIP, names: list[str], template: str
                    ) -> list[list[int]]:
-    """Token ids of every template filled with every name, template by template."""
-    return [
-        framed(clip, name, clip.tokenizer.encode(template.replace('{}', name)))
-        for template in read_templates(templates) for name in names]
+    """Token ids of the template filled with every name."""
+    return [framed(clip, name, clip.tokenizer.encode(template.replace('{}', name)))
+            for name in names]
 
 
 def context_prompts(clip: LoadedCLIP, names: list[str], num_context: int, position: str

@@ -3,14 +3,18 @@
 Wasim et al., "Vita-CLIP", CVPR 2023, section 3; Eq. numbers are the paper's.
 Letters: B clips, T frames, N tokens of a frame (CLS first), P prompts, D width.
 """
+from functools import partial
+
 import torch
 from mmaction.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from vita_mm.errors import UserError
 
+from . import frozen
 from .clip import Frozen, LoadedCLIP, load_clip
 from .prompts import LayerPrompts
 
@@ -32,13 +36,17 @@ class VitaCLIPVisionTransformer(BaseModule):
         long_clips: how prompts are given to a clip of k·T frames: ``'frame_windows'``
             (k independent windows of T frames, as the released code acts) or
             ``'tile'`` (local prompts tiled k times, summary over all frames).
+        checkpointing: keep only the input of each layer for the backward pass and
+            compute the layer again there: less memory, more time.
+        compile: compile the layer with ``torch.compile``.
     """
 
     def __init__(self, clip: LoadedCLIP | dict, num_frames: int = 8,
                  summary: bool = True, local: bool = True, num_global: int = 8,
                  time_embedding: bool = True, local_condition: str = 'projection',
                  freeze_summary_proj: bool = False,
-                 long_clips: str = 'frame_windows') -> None:
+                 long_clips: str = 'frame_windows', checkpointing: bool = False,
+                 compile: bool = False) -> None:
         super().__init__()
         check_choice('local_condition', local_condition, ('projection', 'cls'))
         check_choice('long_clips', long_clips, ('frame_windows', 'tile'))
@@ -53,6 +61,9 @@ class VitaCLIPVisionTransformer(BaseModule):
         self.num_frames = num_frames
         self.long_clips = long_clips
         self.mixes_frames = summary or local
+        self.layer = torch.compile(prompted_layer) if compile else prompted_layer
+        if checkpointing:
+            self.layer = partial(checkpoint, self.layer, use_reentrant=False)
         width = visual.class_embedding.shape[0]
         self.time_embedding = (
             nn.Parameter(torch.empty(num_frames, width).normal_(std=0.02))
@@ -79,8 +90,11 @@ class VitaCLIPVisionTransformer(BaseModule):
         x_BTND = self.embed(video)
         if self.mixes_frames and self.long_clips == 'frame_windows':
             x_BTND = x_BTND.unflatten(1, (-1, self.num_frames)).flatten(0, 1)
-        for block, prompts in zip(visual.transformer.resblocks, self.prompts):
-            x_BTND = prompted_block(block, x_BTND, prompts(x_BTND[:, :, 0]))
+        *layers, last = zip(visual.transformer.resblocks, self.prompts)
+        for block, prompts in layers:
+            x_BTND = self.layer(block, x_BTND, prompts(x_BTND[:, :, 0]))
+        block, prompts = last  # of which the CLS tokens alone are used
+        x_BTND = self.layer(block, x_BTND, prompts(x_BTND[:, :, 0]), outputs=1)
         cls_BTD = x_BTND[:, :, 0].reshape(num_clips, num_frames, -1)
         frame_features = visual.ln_post(cls_BTD) @ visual.proj
         return F.normalize(frame_features.mean(dim=1), dim=-1)
@@ -113,22 +127,26 @@ class VitaCLIPVisionTransformer(BaseModule):
                 '{}x{}: change the crop'.format(*self.tower.module.image_size))
 
 
-def prompted_block(block: nn.Module, x_BTND: Tensor, prompts_BTPD: Tensor | None
-                   ) -> Tensor:
+def prompted_layer(block: nn.Module, x_BTND: Tensor, prompts: list[Tensor],
+                   outputs: int | None = None) -> Tensor:
     """One frozen layer with prompts (Eq. 7 and 8).
 
     Of the prompts only keys and values are ever used: their outputs are dropped after
     the attention, so their queries and their FFN are not computed.
+
+    Args:
+        prompts: of each kind, see :class:`LayerPrompts`.
+        outputs: how many of the tokens of a frame are wanted, by default all.
     """
-    shape = x_BTND.shape
-    x = x_BTND.flatten(0, 1)
-    queries = block.ln_1(x)
-    keys = queries
-    if prompts_BTPD is not None:
-        keys = torch.cat([queries, block.ln_1(prompts_BTPD.flatten(0, 1))], dim=1)
-    x = x + block.ls_1(block.attn(queries, keys, keys, need_weights=False)[0])
-    x = x + block.ls_2(block.mlp(block.ln_2(x)))
-    return x.view(shape)
+    clips, frames = x_BTND.shape[:2]
+    normed = block.ln_1(x_BTND)
+    keys_values = torch.cat([frozen.keys_values(block, normed)] + [
+        frozen.keys_values(block, block.ln_1(one)).expand(clips, frames, -1, -1)
+        for one in prompts], dim=2)
+    queries = frozen.queries(block, normed[:, :, :outputs])
+    mixed = frozen.attention(block, queries.flatten(0, 1), keys_values.flatten(0, 1))
+    return frozen.add_attended(block, x_BTND[:, :, :outputs],
+                               mixed.unflatten(0, (clips, frames)))
 
 
 def check_choice(name: str, value, choices: tuple) -> None:

@@ -1,0 +1,161 @@
+"""CLIP's text transformer on prompts of different lengths, without waste.
+
+It is causal, so that a prompt ends at its EOT, and prompts that start alike share what
+is computed for their common start. Letters: C prompts, P tokens of the common start, S
+tokens in all (the common start once, then what each prompt has of its own), M context
+vectors, W text width.
+"""
+from itertools import groupby
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import frozen
+
+
+class Group(NamedTuple):
+    """Prompts of one length, one behind the other among the packed tokens."""
+    place: slice
+    count: int
+    length: int
+
+
+class PackedPrompts(nn.Module):
+    """Token ids of prompts, packed.
+
+    Args:
+        sequences: for each prompt its token ids, None where a context vector goes.
+        class_specific: whether the context vectors of the prompts differ.
+
+    Attributes:
+        groups: the common start, then the prompts' own tokens by length.
+        ids_S, positions_S: token ids, 0 for a context vector, and places in the prompt.
+        context_places, context_prompts, context_numbers: for each context vector its
+            place among the packed tokens, its prompt, and which of the M it is.
+        eot_C: places of the EOTs, in the packed order.
+        place_C: where each prompt stands in the packed order.
+    """
+
+    def __init__(self, sequences: list[list[int | None]], class_specific: bool = False
+                 ) -> None:
+        super().__init__()
+        start = common_start(sequences, class_specific)
+        order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
+        rows = [(number, sequences[number][start:]) for number in order]
+        self.groups = [Group(slice(0, start), 1, start)]
+        for length, same in groupby(rows, key=lambda row: len(row[1])):
+            first, count = self.groups[-1].place.stop, len(list(same))
+            self.groups.append(Group(slice(first, first + count * length), count, length))
+        tokens = [(number, place) for number, own, offset in
+                  [(0, sequences[0][:start], 0), *((*row, start) for row in rows)]
+                  for place in range(offset, offset + len(own))]
+        numbers = [list(number_contexts(sequence)) for sequence in sequences]
+        context = [(packed, number, numbers[number][place])
+                   for packed, (number, place) in enumerate(tokens)
+                   if sequences[number][place] is None]
+        ends = [group.place.start + group.length * (row + 1) - 1
+                for group in self.groups[1:] for row in range(group.count)]
+        for name, values in (
+                ('eot_C', ends), ('place_C', sorted(range(len(order)), key=order.__getitem__)),
+                ('ids_S', [sequences[number][place] or 0 for number, place in tokens]),
+                ('positions_S', [place for _, place in tokens]),
+                *zip(('context_places', 'context_prompts', 'context_numbers'),
+                     zip(*context) if context else ((), (), ()))):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.long),
+                                 persistent=False)
+
+    def embed(self, embedding: nn.Embedding, context: Tensor | None) -> Tensor:
+        """Embedded tokens (S, W), with the context vectors (M, W), or (C, M, W) where
+        they are class-specific, in their places."""
+        x_SW = embedding(self.ids_S)
+        if context is None:
+            return x_SW
+        vectors = (context[self.context_numbers] if context.dim() == 2 else
+                   context[self.context_prompts, self.context_numbers])
+        return x_SW.index_put((self.context_places, ), vectors.to(x_SW.dtype))
+
+
+def common_start(sequences: list[list[int | None]], class_specific: bool) -> int:
+    """How many tokens all prompts start with; each keeps one of its own."""
+    shortest = min(map(len, sequences))
+    for place in range(shortest - 1):
+        tokens = {sequence[place] for sequence in sequences}
+        if len(tokens) > 1 or (class_specific and None in tokens):
+            return place
+    return shortest - 1
+
+
+def number_contexts(sequence: list[int | None]):
+    """For each place of a prompt how many context vectors are before it."""
+    count = 0
+    for token in sequence:
+        yield count
+        count += token is None
+
+
+class TextTower(nn.Module):
+    """CLIP's causal text transformer, from packed prompts to joint space."""
+
+    def __init__(self, clip: nn.Module) -> None:
+        super().__init__()
+        self.token_embedding = clip.token_embedding
+        self.positional_embedding = clip.positional_embedding
+        self.transformer = clip.transformer
+        self.ln_final = clip.ln_final
+        self.text_projection = clip.text_projection
+
+    def forward(self, prompts: PackedPrompts, context: Tensor | None = None) -> Tensor:
+        """Unit features of the prompts, (C, D')."""
+        x_SW = prompts.embed(self.token_embedding, context)
+        x_SW = x_SW + self.positional_embedding[prompts.positions_S]
+        *layers, last = self.transformer.resblocks
+        for block in layers:
+            normed = block.ln_1(x_SW)
+            mixed = causal_attention(block, normed, prompts.groups)
+            x_SW = frozen.add_attended(block, x_SW, mixed)
+        at_eot = last_layer(last, x_SW, prompts)[prompts.place_C]
+        return F.normalize(self.ln_final(at_eot) @ self.text_projection, dim=-1)
+
+
+def causal_attention(block: nn.Module, normed_SW: Tensor, groups: list[Group]) -> Tensor:
+    """Every token attends to the common start and to its own prompt up to itself."""
+    queries = frozen.queries(block, normed_SW)
+    keys_values = frozen.keys_values(block, normed_SW)
+    start = groups[0]
+    mixed = []
+    for group in groups:
+        seen = rows(keys_values, group)
+        if group is not start:
+            seen = with_start(keys_values[start.place], seen)
+        before = seen.shape[1] - group.length
+        mask = torch.ones(group.length, seen.shape[1], dtype=torch.bool,
+                          device=seen.device).tril(before)
+        mixed.append(frozen.attention(block, rows(queries, group), seen, mask)
+                     .flatten(0, 1))
+    return torch.cat(mixed)
+
+
+def last_layer(block: nn.Module, x_SW: Tensor, prompts: PackedPrompts) -> Tensor:
+    """The last layer for the EOTs alone: (C, W). They see their whole prompts."""
+    normed = block.ln_1(x_SW)
+    keys_values = frozen.keys_values(block, normed)
+    queries = frozen.queries(block, normed[prompts.eot_C])
+    start, *groups = prompts.groups
+    mixed = [
+        frozen.attention(block, part[:, None],
+                         with_start(keys_values[start.place], rows(keys_values, group)))
+        for part, group in zip(queries.split([group.count for group in groups]), groups)]
+    return frozen.add_attended(block, x_SW[prompts.eot_C],
+                               torch.cat(mixed).squeeze(1))
+
+
+def rows(x_SW: Tensor, group: Group) -> Tensor:
+    """The tokens of a group, prompt by prompt: (count, length, W)."""
+    return x_SW[group.place].unflatten(0, (group.count, group.length))
+
+
+def with_start(start_PW: Tensor, own_CLW: Tensor) -> Tensor:
+    """What prompts have of their own behind their common start: (C, P + L, W)."""
+    return torch.cat([start_PW.expand(len(own_CLW), -1, -1), own_CLW], dim=1)
