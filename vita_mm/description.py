@@ -57,7 +57,7 @@ NEEDED = dict(clip={'arch'}, backbone=set(), cls_head={'classes'},
               data_preprocessor={'mean', 'std'}, sampling={'type', 'clip_len'})
 # Options of a config that change nothing in the probabilities of one centre view.
 IDLE = dict(
-    clip=set(), backbone={'type'},
+    clip=set(), backbone={'type', 'checkpointing', 'compile'},
     cls_head={'type', 'loss_cls', 'topk', 'average_clips'},
     data_preprocessor={'type', 'format_shape'},
     sampling={'test_mode', 'num_clips', 'twice_sample', 'keep_tail_frames'})

@@ -5,7 +5,7 @@ is computed for their common start. Letters: C prompts, P tokens of the common s
 tokens in all (the common start once, then what each prompt has of its own), M context
 vectors, W text width.
 """
-from itertools import groupby
+from collections import Counter
 from typing import NamedTuple
 
 import torch
@@ -17,7 +17,6 @@ from . import frozen
 
 class Group(NamedTuple):
     """Prompts of one length, one behind the other among the packed tokens."""
-    place: slice
     count: int
     length: int
 
@@ -43,26 +42,23 @@ class PackedPrompts(nn.Module):
         super().__init__()
         start = common_start(sequences, class_specific)
         order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
-        rows = [(number, sequences[number][start:]) for number in order]
-        self.groups = [Group(slice(0, start), 1, start)]
-        for length, same in groupby(rows, key=lambda row: len(row[1])):
-            first, count = self.groups[-1].place.stop, len(list(same))
-            self.groups.append(Group(slice(first, first + count * length), count, length))
-        tokens = [(number, place) for number, own, offset in
-                  [(0, sequences[0][:start], 0), *((*row, start) for row in rows)]
-                  for place in range(offset, offset + len(own))]
-        numbers = [list(number_contexts(sequence)) for sequence in sequences]
-        context = [(packed, number, numbers[number][place])
-                   for packed, (number, place) in enumerate(tokens)
-                   if sequences[number][place] is None]
-        ends = [group.place.start + group.length * (row + 1) - 1
-                for group in self.groups[1:] for row in range(group.count)]
+        lengths = Counter(len(sequences[number]) - start for number in order)
+        self.groups = [Group(1, start)] + [
+            Group(count, length) for length, count in lengths.items()]
+        tokens = [(0, place) for place in range(start)] + [
+            (number, place) for number in order
+            for place in range(start, len(sequences[number]))]
+        contexts = [(packed, number, sequences[number][:place].count(None))
+                    for packed, (number, place) in enumerate(tokens)
+                    if sequences[number][place] is None]
+        ends = [packed for packed, (number, place) in enumerate(tokens)
+                if packed >= start and place == len(sequences[number]) - 1]
         for name, values in (
                 ('eot_C', ends), ('place_C', sorted(range(len(order)), key=order.__getitem__)),
                 ('ids_S', [sequences[number][place] or 0 for number, place in tokens]),
                 ('positions_S', [place for _, place in tokens]),
                 *zip(('context_places', 'context_prompts', 'context_numbers'),
-                     zip(*context) if context else ((), (), ()))):
+                     zip(*contexts) if contexts else ((), (), ()))):
             self.register_buffer(name, torch.tensor(values, dtype=torch.long),
                                  persistent=False)
 
@@ -85,14 +81,6 @@ def common_start(sequences: list[list[int | None]], class_specific: bool) -> int
         if len(tokens) > 1 or (class_specific and None in tokens):
             return place
     return shortest - 1
-
-
-def number_contexts(sequence: list[int | None]):
-    """For each place of a prompt how many context vectors are before it."""
-    count = 0
-    for token in sequence:
-        yield count
-        count += token is None
 
 
 class TextTower(nn.Module):
@@ -121,41 +109,33 @@ class TextTower(nn.Module):
 
 def causal_attention(block: nn.Module, normed_SW: Tensor, groups: list[Group]) -> Tensor:
     """Every token attends to the common start and to its own prompt up to itself."""
-    queries = frozen.queries(block, normed_SW)
-    keys_values = frozen.keys_values(block, normed_SW)
-    start = groups[0]
+    queries = by_group(frozen.queries(block, normed_SW), groups)
+    start, *own = by_group(frozen.keys_values(block, normed_SW), groups)
     mixed = []
-    for group in groups:
-        seen = rows(keys_values, group)
-        if group is not start:
-            seen = with_start(keys_values[start.place], seen)
-        before = seen.shape[1] - group.length
-        mask = torch.ones(group.length, seen.shape[1], dtype=torch.bool,
+    for asking, seen in zip(queries, [start, *(with_start(start, part) for part in own)]):
+        before = seen.shape[1] - asking.shape[1]
+        mask = torch.ones(*asking.shape[1:2], *seen.shape[1:2], dtype=torch.bool,
                           device=seen.device).tril(before)
-        mixed.append(frozen.attention(block, rows(queries, group), seen, mask)
-                     .flatten(0, 1))
+        mixed.append(frozen.attention(block, asking, seen, mask).flatten(0, 1))
     return torch.cat(mixed)
 
 
 def last_layer(block: nn.Module, x_SW: Tensor, prompts: PackedPrompts) -> Tensor:
     """The last layer for the EOTs alone: (C, W). They see their whole prompts."""
     normed = block.ln_1(x_SW)
-    keys_values = frozen.keys_values(block, normed)
+    start, *own = by_group(frozen.keys_values(block, normed), prompts.groups)
     queries = frozen.queries(block, normed[prompts.eot_C])
-    start, *groups = prompts.groups
-    mixed = [
-        frozen.attention(block, part[:, None],
-                         with_start(keys_values[start.place], rows(keys_values, group)))
-        for part, group in zip(queries.split([group.count for group in groups]), groups)]
-    return frozen.add_attended(block, x_SW[prompts.eot_C],
-                               torch.cat(mixed).squeeze(1))
+    mixed = [frozen.attention(block, asking[:, None], with_start(start, part))
+             for asking, part in zip(queries.split([len(part) for part in own]), own)]
+    return frozen.add_attended(block, x_SW[prompts.eot_C], torch.cat(mixed).squeeze(1))
 
 
-def rows(x_SW: Tensor, group: Group) -> Tensor:
-    """The tokens of a group, prompt by prompt: (count, length, W)."""
-    return x_SW[group.place].unflatten(0, (group.count, group.length))
+def by_group(x_SW: Tensor, groups: list[Group]) -> list[Tensor]:
+    """The tokens of each group, prompt by prompt: (count, length, W)."""
+    parts = x_SW.split([group.count * group.length for group in groups])
+    return [part.unflatten(0, group) for part, group in zip(parts, groups)]
 
 
-def with_start(start_PW: Tensor, own_CLW: Tensor) -> Tensor:
+def with_start(start_1PW: Tensor, own_CLW: Tensor) -> Tensor:
     """What prompts have of their own behind their common start: (C, P + L, W)."""
-    return torch.cat([start_PW.expand(len(own_CLW), -1, -1), own_CLW], dim=1)
+    return torch.cat([start_1PW.expand(len(own_CLW), -1, -1), own_CLW], dim=1)
