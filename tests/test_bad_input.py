@@ -7,9 +7,9 @@ from vita_mm.data import ClipDataset
 from vita_mm.errors import UserError
 from world import CLASSES, run, write_video, write_world
 
-READ = [dict(type='DecordInit'),
+READ = [dict(type='OpenVideo'),
         dict(type='SampleFrames', clip_len=8, frame_interval=4, test_mode=True),
-        dict(type='DecordDecode')]
+        dict(type='DecodeFrames')]
 
 
 def dataset(folder, lines, **options):

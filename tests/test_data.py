@@ -11,9 +11,9 @@ from vita_mm.data.dataset import SampleKey
 from vita_mm.errors import UserError
 from world import CLASSES, write_video
 
-PIPELINE = [dict(type='DecordInit'),
+PIPELINE = [dict(type='OpenVideo'),
             dict(type='SampleFrames', clip_len=4, frame_interval=2),
-            dict(type='DecordDecode'),
+            dict(type='DecodeFrames'),
             dict(type='ClipRandAugment', policy='rand-m7-n4-mstd0.5-inc1'),
             dict(type='RandomResizedCrop'),
             dict(type='Resize', scale=(32, 32), keep_ratio=False),

@@ -74,9 +74,9 @@ def snapshot(folder):
 def load(out, name, classes):
     """Every sample's label; each video is opened and decoded."""
     dataset = ClipDataset(
-        str(out / f'{name}.txt'), [dict(type='DecordInit'), dict(
+        str(out / f'{name}.txt'), [dict(type='OpenVideo'), dict(
             type='SampleFrames', clip_len=4, frame_interval=1, test_mode=True),
-            dict(type='DecordDecode')],
+            dict(type='DecodeFrames')],
         classes=classes, data_prefix=dict(video=str(out / 'videos')))
     return [dataset[index]['label'] for index in range(len(dataset))]
 

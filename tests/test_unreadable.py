@@ -10,9 +10,9 @@ from vita_mm.data.dataset import SampleKey
 from vita_mm.errors import UserError
 from world import CLASSES, run, write_video, write_world
 
-PIPELINE = [dict(type='DecordInit'),
+PIPELINE = [dict(type='OpenVideo'),
             dict(type='SampleFrames', clip_len=4, frame_interval=2),
-            dict(type='DecordDecode'),
+            dict(type='DecodeFrames'),
             dict(type='RandomResizedCrop'),
             dict(type='Resize', scale=(32, 32), keep_ratio=False),
             dict(type='FormatShape', input_format='NCTHW'),

@@ -26,18 +26,18 @@ model = dict(
     clip=dict(_delete_=True, arch=arch, pretrained='{world}/clip.pt'),
     cls_head=dict(classes='{world}/classes.txt'))
 train_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='OpenVideo'),
     dict(type='SampleFrames', clip_len=8, frame_interval=4),
-    dict(type='DecordDecode'),
+    dict(type='DecodeFrames'),
     dict(type='ClipRandAugment', policy='rand-m7-n4-mstd0.5-inc1'),
     dict(type='RandomResizedCrop', area_range=(0.3, 1.0)),
     dict(type='Resize', scale=(32, 32), keep_ratio=False),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')]
 val_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='OpenVideo'),
     dict(type='SampleFrames', clip_len=8, frame_interval=4, test_mode=True),
-    dict(type='DecordDecode'),
+    dict(type='DecodeFrames'),
     dict(type='Resize', scale=(-1, 32)),
     dict(type='CenterCrop', crop_size=32),
     dict(type='FormatShape', input_format='NCTHW'),

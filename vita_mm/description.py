@@ -164,9 +164,9 @@ def model_config(description: dict) -> dict:
 def view_pipeline(description: dict, height: int, width: int) -> list[dict]:
     """The pipeline of one centre view of frames of this size in pixels."""
     return [
-        dict(type='DecordInit', num_threads=1),
+        dict(type='OpenVideo'),
         dict(description['sampling'], test_mode=True),
-        dict(type='DecordDecode'),
+        dict(type='DecodeFrames'),
         dict(type='Resize', scale=(-1, max(height, width))),
         dict(type='CenterCrop', crop_size=(width, height)),
         dict(type='FormatShape', input_format='NCTHW'),

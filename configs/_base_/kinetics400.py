@@ -7,10 +7,10 @@ classes = 'kinetics400'
 root = 'data/kinetics400'
 
 train_pipeline = [
-    dict(type='DecordInit', num_threads=1),
+    dict(type='OpenVideo'),
     dict(type='SampleFrames', clip_len=8, frame_interval=16,
          out_of_bound_opt='repeat_last'),
-    dict(type='DecordDecode'),
+    dict(type='DecodeFrames'),
     dict(type='ClipRandAugment', policy='rand-m7-n4-mstd0.5-inc1'),
     dict(type='RandomResizedCrop', area_range=(0.08, 1.0)),
     dict(type='Resize', scale=(224, 224), keep_ratio=False),
@@ -18,10 +18,10 @@ train_pipeline = [
     dict(type='PackActionInputs'),
 ]
 val_pipeline = [
-    dict(type='DecordInit', num_threads=1),
+    dict(type='OpenVideo'),
     dict(type='SampleFrames', clip_len=8, frame_interval=16, test_mode=True,
          out_of_bound_opt='repeat_last'),
-    dict(type='DecordDecode'),
+    dict(type='DecodeFrames'),
     dict(type='Resize', scale=(-1, 224)),
     dict(type='CenterCrop', crop_size=224),
     dict(type='FormatShape', input_format='NCTHW'),

@@ -6,9 +6,9 @@ parts of the video, for most videos of these datasets are shorter than 32 x 16 f
 _base_ = 'evaluation_only.py'
 
 test_pipeline = [
-    dict(type='DecordInit', num_threads=1),
+    dict(type='OpenVideo'),
     dict(type='UniformSample', clip_len=32, test_mode=True),
-    dict(type='DecordDecode'),
+    dict(type='DecodeFrames'),
     dict(type='Resize', scale=(-1, 224)),
     dict(type='CenterCrop', crop_size=224),
     dict(type='FormatShape', input_format='NCTHW'),

@@ -31,7 +31,7 @@ from vita_mm.tracking.probes import annotation_files, digest_dataset
 
 PARTS = ('train', 'val', 'test')
 FAULTS = ('missing', 'empty', 'broken', 'hangs', 'crashes')
-# -P: else modules of this folder could stand in the way of those that decord imports.
+# -P: else modules of this folder could stand in the way of those that libraries import.
 OPEN_VIDEO = (sys.executable, '-P', str(Path(__file__).with_name('open_video.py')))
 TIMEOUT = 60  # seconds
 

@@ -1,7 +1,7 @@
 """Opens videos for check.py, which runs this file by its path as a process of its own.
 
 A decoder may hang or crash, so that it has to be in a process that may be killed. There
-are many of them, therefore nothing is imported but decord: not even ``vita_mm``.
+are many of them, therefore no more is imported than is needed: not even ``vita_mm``.
 
 It says on stdout, in a line of JSON each, first ``{}``: it is ready; then, for each
 request ``{"path": ..., "full": ...}`` on stdin, ``{"frames": ...}``, or ``{"fault":
@@ -10,16 +10,14 @@ request ``{"path": ..., "full": ...}`` on stdin, ``{"frames": ...}``, or ``{"fau
 import ctypes
 import json
 import os
-import re
+import runpy
 import signal
 import sys
+from pathlib import Path
 
-import decord
+PyAVReader = runpy.run_path(str(Path(__file__).with_name('readers.py')))['PyAVReader']
 
-FRAMES_AT_ONCE = 16  # that frames of any size fit in the memory
 REASON_LENGTH = 200
-# Time and place in decord's source, which it writes before its messages.
-DECORD_PLACE = re.compile(r'\[[\d:]+\] \S+:\d+: ')
 
 
 def main() -> None:
@@ -55,22 +53,20 @@ def answer(path: str, full: bool) -> dict:
 def count_frames(path: str, full: bool) -> int:
     """The number of frames; decodes the first, middle and last one, or all of them.
 
-    Damage elsewhere is found for certain only in all of them: decord decodes ahead in a
-    thread, which may or may not get there before the three are done.
+    Damage elsewhere is found for certain only in all of them.
     """
-    with open(path, 'rb'):  # if this fails, its error says more than decord's
-        pass
-    reader = decord.VideoReader(path, num_threads=1)
+    reader = PyAVReader(path)
     count = len(reader)
-    wanted = range(count) if full else sorted({0, count // 2, count - 1})
-    for first in range(0, len(wanted), FRAMES_AT_ONCE):
-        reader.get_batch(wanted[first:first + FRAMES_AT_ONCE])
+    if full:
+        reader.check()
+    else:
+        reader.frames(sorted({0, count // 2, count - 1}))
     return count
 
 
 def describe(error: Exception) -> str:
     """The error in one line."""
-    text = ' '.join(DECORD_PLACE.sub('', str(error)).split())
+    text = ' '.join(str(error).split())
     return f'{type(error).__name__}: {text}'[:REASON_LENGTH]
 
 

@@ -1,0 +1,61 @@
+"""Transforms that open and decode videos: only the frames that are used, each once."""
+import numpy as np
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+from vita_mm.errors import UserError
+
+from .readers import DecordReader, PyAVReader
+
+DECODERS = dict(pyav=PyAVReader, decord=DecordReader)
+
+
+@TRANSFORMS.register_module()
+class OpenVideo(BaseTransform):
+    """Opens a video, so that its frames can be sampled.
+
+    Required key: ``filename``. Added: ``video_reader``, ``total_frames``, ``avg_fps``.
+
+    Args:
+        decoder: ``'pyav'`` or ``'decord'``: the frames are the same.
+        num_threads: of the decoder. One, for data workers are processes.
+    """
+
+    def __init__(self, decoder: str = 'pyav', num_threads: int = 1) -> None:
+        if decoder not in DECODERS:
+            raise UserError(f'OpenVideo: decoder must be one of {", ".join(DECODERS)}, '
+                            f'not {decoder!r}')
+        self.decoder = decoder
+        self.num_threads = num_threads
+
+    def transform(self, results: dict) -> dict:
+        reader = DECODERS[self.decoder](results['filename'], self.num_threads)
+        results.update(video_reader=reader, total_frames=len(reader),
+                       avg_fps=reader.frame_rate)
+        return results
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(decoder={self.decoder!r}, '
+                f'num_threads={self.num_threads})')
+
+
+@TRANSFORMS.register_module()
+class DecodeFrames(BaseTransform):
+    """Decodes the sampled frames; those of several clips that are the same, once.
+
+    Required keys: ``video_reader``, ``frame_inds``. Added: ``imgs``, a list of (H, W, 3)
+    uint8 RGB frames, ``original_shape`` and ``img_shape``.
+    """
+
+    def transform(self, results: dict) -> dict:
+        reader = results.pop('video_reader')
+        numbers, places = np.unique(results['frame_inds'], return_inverse=True)
+        frames = reader.frames(numbers.tolist())
+        reader.close()
+        shape = frames[0].shape[:2]
+        results.update(imgs=[frames[place] for place in places.ravel()],
+                       original_shape=shape, img_shape=shape)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
