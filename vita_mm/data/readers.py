@@ -24,6 +24,7 @@ class PyAVReader:
     Raises:
         av.FFmpegError, ValueError: if it cannot be read.
     """
+    converter = VideoReformatter()  # of all videos: it remembers how, for each size
 
     def __init__(self, path: str, num_threads: int = 1) -> None:
         self.container = av.open(path)
@@ -63,8 +64,7 @@ class PyAVReader:
             wanted = numbers
         for frame in decoded.values():
             refuse_damaged(frame)
-        reformatter = VideoReformatter()
-        return [reformatter.reformat(decoded[key], format='rgb24').to_ndarray()
+        return [self.converter.reformat(decoded[key], format='rgb24').to_ndarray()
                 for key in sorted(wanted)]
 
     def decode_wanted(self, wanted: set[int]) -> dict[int, av.VideoFrame]:
