@@ -18,9 +18,8 @@ model = dict(
 # gentler: a crop of 8 % or a turn of colours would leave nothing to recognise.
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].update(frame_interval=4)
-train_pipeline[3].update(policy='rand-m3-n1-mstd0.5-inc1')
-train_pipeline[4].update(area_range=(0.6, 1.0))
-train_pipeline[5].update(scale=(48, 48))
+train_pipeline[3].update(policy='rand-m3-n1-mstd0.5-inc1', area_range=(0.6, 1.0))
+train_pipeline[4].update(scale=(48, 48))
 val_pipeline = _base_.val_pipeline
 val_pipeline[1].update(frame_interval=4)
 val_pipeline[3].update(scale=(-1, 48))

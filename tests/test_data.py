@@ -4,8 +4,11 @@ import random
 import numpy as np
 import pytest
 import torch
+from mmaction.datasets.transforms import RandomResizedCrop
+from PIL import Image
+from timm.data.auto_augment import rand_augment_transform
 
-from vita_mm.data import (ClipDataset, ClipRandAugment, SeededSampler,
+from vita_mm.data import (ClipDataset, RandAugmentCrop, SeededSampler,
                           TightSampleFrames)
 from vita_mm.data.dataset import SampleKey
 from vita_mm.errors import UserError
@@ -14,31 +17,58 @@ from world import CLASSES, write_video
 PIPELINE = [dict(type='OpenVideo'),
             dict(type='SampleFrames', clip_len=4, frame_interval=2),
             dict(type='DecodeFrames'),
-            dict(type='ClipRandAugment', policy='rand-m7-n4-mstd0.5-inc1'),
-            dict(type='RandomResizedCrop'),
+            dict(type='RandAugmentCrop', policy='rand-m7-n4-mstd0.5-inc1'),
             dict(type='Resize', scale=(32, 32), keep_ratio=False),
             dict(type='FormatShape', input_format='NCTHW')]
 
 
-def test_rand_augment_draws_once_for_a_clip():
-    augment = ClipRandAugment('rand-m9-n4-mstd0.5-inc1')
-    frame = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    results = []
-    for seed in range(12):
-        random.seed(seed)
-        np.random.seed(seed)
-        frames = augment(dict(imgs=[frame] * 3))['imgs']
-        assert all(np.array_equal(frames[0], other) for other in frames)
-        assert frames[0].shape == frame.shape and frames[0].dtype == np.uint8
-        results.append(frames[0].tobytes())
-    assert len(set(results)) > 6  # and from clip to clip it draws anew
+FRAMES = list(np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), dtype=np.uint8))
+
+
+def seed_all(seed):
+    random.seed(seed)
+    np.random.seed(seed)
+
+
+def plainly(policy, interpolation, frames):
+    """Every frame wholly augmented by timm, with the same draws; then cropped."""
+    augment = rand_augment_transform(policy, dict(
+        translate_const=int(0.45 * min(frames[0].shape[:2])),
+        interpolation=getattr(Image.Resampling, interpolation.upper())))
+    states = random.getstate(), np.random.get_state()
+    whole = []
+    for frame in frames:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        whole.append(np.asarray(augment(Image.fromarray(frame))))
+    return RandomResizedCrop()(dict(imgs=whole, img_shape=frames[0].shape[:2]))['imgs']
+
+
+@pytest.mark.parametrize('policy', ['rand-m7-n4-mstd0.5-inc1', 'rand-m9-n2',
+                                    'rand-m10-n6-mstd3-p1'])
+@pytest.mark.parametrize('interpolation', ['bicubic', 'bilinear', 'nearest'])
+def test_the_crop_of_an_augmented_clip(policy, interpolation):
+    transform = RandAugmentCrop(policy, interpolation)
+    results = set()
+    for seed in range(60):
+        seed_all(seed)
+        expected = plainly(policy, interpolation, FRAMES)
+        following = random.random(), np.random.random()
+        seed_all(seed)
+        given = transform(dict(imgs=FRAMES))
+        assert given['img_shape'] == expected[0].shape[:2]
+        for one, other in zip(given['imgs'], expected, strict=True):
+            assert np.array_equal(one, other), seed
+        assert (random.random(), np.random.random()) == following
+        results.add(given['imgs'][0].tobytes())
+    assert len(results) == 60
 
 
 @pytest.mark.parametrize('options', [dict(policy='trivial'),
                                      dict(policy='rand-m7', interpolation='cubist')])
 def test_an_unknown_augmentation_is_refused(options):
-    with pytest.raises(UserError, match='ClipRandAugment'):
-        ClipRandAugment(**options)
+    with pytest.raises(UserError, match='RandAugmentCrop'):
+        RandAugmentCrop(**options)
 
 
 @pytest.fixture

@@ -29,8 +29,8 @@ train_pipeline = [
     dict(type='OpenVideo'),
     dict(type='SampleFrames', clip_len=8, frame_interval=4),
     dict(type='DecodeFrames'),
-    dict(type='ClipRandAugment', policy='rand-m7-n4-mstd0.5-inc1'),
-    dict(type='RandomResizedCrop', area_range=(0.3, 1.0)),
+    dict(type='RandAugmentCrop', policy='rand-m7-n4-mstd0.5-inc1',
+         area_range=(0.3, 1.0)),
     dict(type='Resize', scale=(32, 32), keep_ratio=False),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')]

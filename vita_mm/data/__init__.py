@@ -1,7 +1,7 @@
 from .dataset import ClipDataset, SeededSampler
 from .decode import DecodeFrames, OpenVideo
 from .metrics import SplitAccMetric, VideoAccMetric
-from .transforms import ClipRandAugment, TightSampleFrames
+from .transforms import RandAugmentCrop, TightSampleFrames
 
-__all__ = ['ClipDataset', 'ClipRandAugment', 'DecodeFrames', 'OpenVideo',
+__all__ = ['ClipDataset', 'DecodeFrames', 'OpenVideo', 'RandAugmentCrop',
            'SeededSampler', 'SplitAccMetric', 'TightSampleFrames', 'VideoAccMetric']
