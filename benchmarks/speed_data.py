@@ -1,0 +1,162 @@
+"""Loading of clips, ours against decoding whole videos: pairs of calls for speed.py.
+
+By itself it prints where our time goes: python benchmarks/speed_data.py
+"""
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import av
+import numpy as np
+import torch
+from mmaction.utils import register_all_modules
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+from rich.console import Console
+from rich.table import Table
+
+import vita_mm  # noqa: F401
+import baseline_data
+from vita_mm.data.dataset import SampleKey, seed_random
+from vita_mm.engine.runs import load_config
+
+ROOT = Path(__file__).resolve().parent.parent
+WIDTH, HEIGHT, RATE, SECONDS = 340, 256, 30, 10  # as Kinetics' copies
+Pairs = dict[str, tuple[Callable[[int], object], Callable[[int], object]]]
+
+
+def make_videos(folder: Path, count: int) -> list[Path]:
+    """H.264 files by x264's default options, each of one shot, so that most of them have
+    key frames 250 frames apart: a camera that moves over a ground, with noise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f'{number}.mp4' for number in range(count)]
+    for number, path in enumerate(paths):
+        write_video(path, np.random.default_rng(number))
+    return paths
+
+
+def write_video(path: Path, generator: np.random.Generator) -> None:
+    ground = generator.integers(0, 256, (60, 80, 3)).astype(np.float32)
+    ground = torch.nn.functional.interpolate(
+        torch.from_numpy(ground).permute(2, 0, 1)[None], scale_factor=10,
+        mode='bicubic')[0].permute(1, 2, 0).numpy()
+    phase = generator.uniform(0, 6, 2)
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('libx264', rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, 'yuv420p'
+        for number in range(SECONDS * RATE):
+            left, top = (150 + 140 * np.sin(number / 40 + phase)).astype(int)
+            frame = ground[top:top + HEIGHT, left:left + WIDTH]
+            frame = frame + generator.integers(-6, 7, frame.shape)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(
+                frame.clip(0, 255).astype(np.uint8))))
+        container.mux(stream.encode())
+
+
+def pipelines(videos: list[Path]) -> Pairs:
+    """Ours, from the configs, and the written-out baseline."""
+    theirs = dict(
+        training=baseline_data.training_clip, view=baseline_data.evaluation_views,
+        views=partial(baseline_data.evaluation_views, clips=4, crops=3))
+    return paired(videos, {
+        key: seeded(lambda number, load=load: load(str(videos[number])))
+        for key, load in theirs.items()})
+
+
+def released_pipelines(videos: list[Path], folder: str | Path) -> Pairs:
+    """Ours, and the released ``VideoDataset`` in ``folder``."""
+    sys.path.insert(0, str(folder))
+    try:
+        from video_dataset.dataset import VideoDataset
+    finally:
+        sys.path.remove(str(folder))
+    annotations = videos[0].parent / 'list.csv'
+    annotations.write_text(''.join(f'{path.name},0\n' for path in videos))
+
+    def dataset(training: bool, spatial: int = 1, temporal: int = 1):
+        return VideoDataset(
+            str(annotations), str(videos[0].parent), num_spatial_views=spatial,
+            num_temporal_views=temporal, random_sample=training,
+            num_frames=baseline_data.FRAMES, sampling_rate=baseline_data.STRIDE,
+            spatial_size=baseline_data.SIZE, mean=baseline_data.MEAN,
+            std=baseline_data.STD,
+            auto_augment=baseline_data.POLICY if training else None)
+
+    return paired(videos, {
+        key: seeded(lambda number, dataset=dataset(*options): dataset[number][0])
+        for key, options in dict(training=(True, ), view=(False, ),
+                                 views=(False, 3, 4)).items()})
+
+
+def paired(videos: list[Path], theirs: dict[str, Callable]) -> Pairs:
+    ours = {key: partial(load, pipeline, videos)
+            for key, pipeline in our_pipelines().items()}
+    return {'training pipeline': (ours['training'], theirs['training']),
+            'evaluation pipeline, 1 view': (ours['view'], theirs['view']),
+            'evaluation pipeline, 4x3 views': (ours['views'], theirs['views'])}
+
+
+def our_pipelines() -> dict[str, Compose]:
+    register_all_modules()
+    init_default_scope('mmaction')
+    one, many = (load_config(ROOT / 'configs' / name)
+                 for name in ('vita_k400.py', 'vita_k400_4x3.py'))
+    return dict(training=Compose(one.train_pipeline), view=Compose(one.test_pipeline),
+                views=Compose(many.test_pipeline))
+
+
+def sample(videos: list[Path], number: int) -> dict:
+    return dict(filename=str(videos[number]), label=0, start_index=0, modality='RGB')
+
+
+def load(pipeline: Compose, videos: list[Path], number: int) -> torch.Tensor:
+    seed_random(SampleKey(number, 0, 0))
+    return pipeline(sample(videos, number))['inputs']
+
+
+def seeded(call: Callable[[int], object]) -> Callable[[int], object]:
+    """Draws of the augmentation that are the same for both sides."""
+    def seed_and_call(number: int):
+        seed_random(SampleKey(number, 0, 0))
+        return call(number)
+    return seed_and_call
+
+
+def profile(videos: list[Path], rounds: int = 5) -> dict[str, dict[str, float]]:
+    """Milliseconds of CPU time of a video in each transform of each of our pipelines."""
+    profiles = {}
+    for name, pipeline in our_pipelines().items():
+        times = defaultdict(list)
+        for number in list(range(len(videos))) * rounds:
+            seed_random(SampleKey(number, 0, 0))
+            results = sample(videos, number)
+            for transform in pipeline.transforms:
+                start = time.process_time()
+                results = transform(results)
+                times[type(transform).__name__].append(
+                    1000 * (time.process_time() - start))
+        profiles[name] = {key: sum(values) / len(values)
+                          for key, values in times.items()}
+    return profiles
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        videos = make_videos(Path(folder), 8)
+        profiles = profile(videos)
+        table = Table('transform', *profiles, title='CPU milliseconds of a video')
+        for name in dict.fromkeys(key for part in profiles.values() for key in part):
+            table.add_row(name, *(f'{part[name]:.2f}' if name in part else ''
+                                  for part in profiles.values()))
+        table.add_row('all', *(f'{sum(part.values()):.2f}' for part in profiles.values()))
+        Console().print(table)
+
+
+if __name__ == '__main__':
+    main()
