@@ -145,6 +145,8 @@ def build_runner(config: Config) -> Runner:
     """
     join_group(config)
     if torch.cuda.is_available():
+        # Else torch refuses matrix products where results are to repeat themselves.
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         for part in ('train', 'val', 'test'):
             if config.get(f'{part}_dataloader'):
                 # From pinned memory the copy to a GPU is faster; without one torch warns.

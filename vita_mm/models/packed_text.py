@@ -53,8 +53,9 @@ class PackedPrompts(nn.Module):
                     if sequences[number][place] is None]
         ends = [packed for packed, (number, place) in enumerate(tokens)
                 if packed >= start and place == len(sequences[number]) - 1]
+        places = sorted(range(len(order)), key=order.__getitem__)
         for name, values in (
-                ('eot_C', ends), ('place_C', sorted(range(len(order)), key=order.__getitem__)),
+                ('eot_C', ends), ('place_C', places),
                 ('ids_S', [sequences[number][place] or 0 for number, place in tokens]),
                 ('positions_S', [place for _, place in tokens]),
                 *zip(('context_places', 'context_prompts', 'context_numbers'),
@@ -114,7 +115,7 @@ def causal_attention(block: nn.Module, normed_SW: Tensor, groups: list[Group]) -
     mixed = []
     for asking, seen in zip(queries, [start, *(with_start(start, part) for part in own)]):
         before = seen.shape[1] - asking.shape[1]
-        mask = torch.ones(*asking.shape[1:2], *seen.shape[1:2], dtype=torch.bool,
+        mask = torch.ones(asking.shape[1], seen.shape[1], dtype=torch.bool,
                           device=seen.device).tril(before)
         mixed.append(frozen.attention(block, asking, seen, mask).flatten(0, 1))
     return torch.cat(mixed)

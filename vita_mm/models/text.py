@@ -124,7 +124,8 @@ class VitaCLIPTextHead(BaseHead):
         if self.context is not None and torch.is_grad_enabled():
             return self.step_text(self.encode_shared, self.last_micro_batch)
         context = None if self.context is None else self.context.vectors
-        autocast = torch.is_autocast_enabled(self.logit_scale.device.type)
+        device = self.logit_scale.device.type
+        autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
         weights = tuple((weight.data_ptr(), weight._version)
                         for weight in self.tower.module.parameters())
         with torch.no_grad():
