@@ -29,16 +29,17 @@ WRONG_BY_DECORD = {'open_gops.mp4', 'intra_refresh.mp4', 'hevc.mp4', 'mpeg4.mp4'
 SIZE = (70, 54)  # no multiple of 16
 
 
-def encode(path, codec, options, frames=60, start=0):
+def encode(path, codec, options, frames=60, start=0, **container_options):
     """A moving pattern with a hard cut."""
     generator = np.random.default_rng(0)
     pictures = generator.integers(0, 256, (2, 20, 30, 3), dtype=np.uint8)
-    with av.open(str(path), 'w') as container:
+    with av.open(str(path), 'w', options=container_options) as container:
         stream = container.add_stream(codec, rate=25, options=options)
         (stream.width, stream.height), stream.pix_fmt = SIZE, 'yuv420p'
         stream.thread_count = 1
         for number in range(frames):
-            large = np.kron(np.roll(pictures[int(number * 5 // 3 >= frames)], number, axis=1),
+            picture = pictures[int(number * 5 // 3 >= frames)]
+            large = np.kron(np.roll(picture, number, axis=1),
                             np.ones((3, 3, 1), np.uint8))
             frame = av.VideoFrame.from_ndarray(
                 np.ascontiguousarray(large[:SIZE[1], number % 20:][:, :SIZE[0]]))
@@ -91,6 +92,32 @@ def test_threads_change_no_frame(tmp_path):
 def test_a_stream_without_time_stamps(tmp_path):
     path = encode(tmp_path / 'raw.h264', 'libx264', X264)
     assert_frames(PyAVReader(str(path)), plain(path), [0, 7, 58])
+
+
+def test_a_file_cut_without_encoding_it_anew(tmp_path):
+    whole = encode(tmp_path / 'whole.mp4', *FILES['short_gops.mp4'])
+    path = tmp_path / 'cut.mp4'
+    with av.open(str(whole)) as source, av.open(str(path), 'w') as container:
+        given = source.streams.video[0]
+        stream = container.add_stream_from_template(given)
+        packets = [packet for packet in source.demux(given) if packet.size]
+        second = [packet for packet in packets if packet.is_keyframe][1]
+        start = second.pts + 3 * second.duration  # frames before it get an edit list
+        for packet in packets[packets.index(second):]:
+            packet.pts, packet.dts = packet.pts - start, packet.dts - start
+            packet.stream = stream
+            container.mux(packet)
+    expected, reader = plain(path), PyAVReader(str(path))
+    assert any(packet.is_discard for packet in reader.packets)
+    assert len(reader) == len(expected) == len(reader.packets) - 3
+    assert_frames(reader, expected, list(range(0, len(expected), 5)))
+
+
+def test_a_file_whose_end_is_missing(tmp_path):
+    path = encode(tmp_path / 'a.mp4', 'libx264', X264, movflags='faststart')
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(ValueError, match='its end is missing'):
+        PyAVReader(str(path))
 
 
 def test_frames_that_nothing_needs_are_not_decoded(tmp_path):

@@ -2,6 +2,7 @@
 
 open_video.py imports this file by its path: nothing of ``vita_mm`` is imported here.
 """
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -35,15 +36,16 @@ class PyAVReader:
         self.stream.thread_type = 'AUTO' if num_threads > 1 else 'NONE'
         self.packets = [packet for packet in self.container.demux(self.stream)
                         if packet.size]
-        if len(self.packets) < self.stream.frames:
-            raise ValueError(f'it has {len(self.packets)} of its {self.stream.frames} '
-                             'frames')
+        index = self.stream.index_entries
+        if len(index) and index[-1].pos + index[-1].size > os.path.getsize(path):
+            raise ValueError('its end is missing')
         times = [packet.pts for packet in self.packets]
         # Without a time stamp for each frame only decoding tells which is which.
-        self.in_order = None not in times and len(set(times)) == len(times) and not any(
-            packet.is_discard for packet in self.packets)
-        self.times = sorted(times) if self.in_order else [
-            number for number, _ in enumerate(self.decode_all())]
+        self.in_order = None not in times and len(set(times)) == len(times)
+        # What is cut away by an edit list is there to be decoded, but not shown.
+        self.times = sorted(
+            packet.pts for packet in self.packets if not packet.is_discard
+        ) if self.in_order else [number for number, _ in enumerate(self.decode_all())]
         if not self.times:
             raise ValueError('it has no frames')
 
@@ -62,6 +64,9 @@ class PyAVReader:
             decoded = {number: frame for number, frame in enumerate(self.decode_all())
                        if number in set(numbers)}
             wanted = numbers
+        if len(decoded) < len(wanted):
+            raise ValueError(f'{len(wanted) - len(decoded)} of its frames cannot be '
+                             'decoded')
         for frame in decoded.values():
             refuse_damaged(frame)
         return [self.converter.reformat(decoded[key], format='rgb24').to_ndarray()
