@@ -138,6 +138,17 @@ def count_flops(call: Call) -> int:
     return counter.get_total_flops()
 
 
+def operator_shares(call: Call, most: int = 8) -> Figures:
+    """The shares of a call's CPU time that its ``most`` most costly operators take."""
+    call()
+    with torch.profiler.profile() as profile:
+        call()
+    times = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
+    total = sum(times.values())
+    return {name: times[name] / total
+            for name in sorted(times, key=times.get, reverse=True)[:most]}
+
+
 class MatrixProduct:
     """The product that dominates a vision layer: hidden tokens of the FFN, (N, 4D),
     times its second matrix. The result is small: no time goes into fetching memory.

@@ -210,6 +210,8 @@ def data(setup: Setup) -> Iterator[Comparison]:
     for what, calls in pipelines.items():
         yield Comparison('data', f'{what}, a video', setup.opponent,
                          partial(video_pairs, *calls))
+    yield Facts('data', 'our training pipeline: CPU milliseconds of a video',
+                lambda: speed_data.profile(videos)['training'])
 
 
 @functools.cache
@@ -309,6 +311,11 @@ def matmul(setup: Setup) -> Iterator[Comparison | Facts]:
         yield Comparison('matmul', what, MATRIX,
                          partial(against_matmul, setup, make, mode))
         yield Facts('matmul', what, partial(operations, setup, make))
+    yield Facts('matmul', f'{VISION}: share of CPU time', partial(vision_profile, setup))
+
+
+def vision_profile(setup: Setup) -> Figures:
+    return measure.operator_shares(without_gradient(our_vision(setup)))
 
 
 def our_vision(setup: Setup):

@@ -5,7 +5,7 @@ Table 1: 80.5 top-1, 95.9 top-5; Table 5, supervised, and Table 6, last row: 80.
     tools/dist_train.sh configs/vita_k400.py 8
     tools/dist_test.sh configs/vita_k400.py work_dirs/vita_k400/best_acc_top1_*.pth 8
 
-Training: about 10 A100 hours. Evaluation: about 1 minute of one. See the README for how
+Training: about 9 A100 hours. Evaluation: about 1 minute of one. See the README for how
 these were estimated; decoding is not in them.
 """
 _base_ = ['_base_/runtime.py', '_base_/vita_clip.py', '_base_/kinetics400.py',

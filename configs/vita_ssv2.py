@@ -7,7 +7,7 @@ recipe of Kinetics-400, which has no flip. Classes are the 174 templates without
     tools/dist_train.sh configs/vita_ssv2.py 8
     tools/dist_test.sh configs/vita_ssv2.py work_dirs/vita_ssv2/best_acc_top1_*.pth 8
 
-Training: about 7 A100 hours. Evaluation: about 1 minute of one (see the README for how
+Training: about 6 A100 hours. Evaluation: about 1 minute of one (see the README for how
 these were estimated).
 """
 _base_ = 'vita_k400.py'
