@@ -223,11 +223,14 @@ def make_videos() -> list[Path]:
 
 
 def video_pairs(ours: Callable, opponent: Callable, number: int):
-    """Figures of one video, from all of them."""
+    """Figures of one video, from all of them; on one thread, as in a data worker."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     for pair in measure.interleave(*(partial(load_all, load)
                                      for load in (ours, opponent)), number):
         yield tuple({clock: value / VIDEOS for clock, value in took.items()}
                     for took in pair)
+    torch.set_num_threads(threads)
 
 
 def load_all(load: Callable[[int], object]) -> None:
