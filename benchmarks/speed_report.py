@@ -105,33 +105,38 @@ class Results:
         write_json(self.path, self.sets)
         self.path.with_suffix('.md').write_text(self.markdown(), encoding='utf-8')
 
-    def lines(self) -> list[tuple[str, ...]]:
-        """The comparisons, as :data:`HEADER` names them."""
-        return [line_of(row) for row in self.rows if 'ratios' in row]
-
-    def facts(self) -> list[tuple[str, ...]]:
-        return [(row['what'], name, f'{value:.4g}')
-                for row in self.rows for name, value in row.get('facts', {}).items()]
-
     def print(self, console: Console) -> None:
         table = Table(*HEADER, box=box.SIMPLE_HEAD, title='Speed', padding=(0, 1, 0, 0))
         for column in table.columns[2:]:
             column.no_wrap = True
-        for line in self.lines():
+        for line in lines_of(self.rows):
             table.add_row(*line)
         facts = Table(*FACTS_HEADER, box=box.SIMPLE_HEAD)
-        for line in self.facts():
+        for line in facts_of(self.rows):
             facts.add_row(*line)
         console.print(Group(table, facts) if facts.rows else table, NOTE, sep='\n')
 
     def markdown(self) -> str:
-        facts = self.facts()
-        described = self.own['machine'] | {
-            name: str(self.own['stamp'][name]) for name in ('arch', 'classes')}
-        parts = ['# Speed', NOTE, markdown_table(HEADER, self.lines()),
-                 markdown_table(FACTS_HEADER, facts) if facts else '',
-                 '\n'.join(f'- {key}: {value}' for key, value in described.items())]
+        """Of every stamp, the newest first."""
+        parts = ['# Speed', NOTE]
+        for found in reversed(self.sets):
+            described = found['machine'] | {
+                name: str(found['stamp'][name]) for name in ('arch', 'classes')}
+            facts = facts_of(found['rows'])
+            parts += ['\n'.join(f'- {key}: {value}' for key, value in described.items()),
+                      markdown_table(HEADER, lines_of(found['rows'])),
+                      markdown_table(FACTS_HEADER, facts) if facts else '']
         return '\n\n'.join(filter(None, parts)) + '\n'
+
+
+def lines_of(rows: list[dict]) -> list[tuple[str, ...]]:
+    """The comparisons, as :data:`HEADER` names them."""
+    return [line_of(row) for row in rows if 'ratios' in row]
+
+
+def facts_of(rows: list[dict]) -> list[tuple[str, ...]]:
+    return [(row['what'], name, f'{value:.4g}')
+            for row in rows for name, value in row.get('facts', {}).items()]
 
 
 def line_of(row: dict) -> tuple[str, ...]:

@@ -76,7 +76,12 @@ def attention(block: nn.Module, queries_BQD: Tensor, keys_values_BKE: Tensor,
     heads = block.attn.num_heads
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2)
                for x in (queries_BQD, *keys_values_BKE.chunk(2, dim=-1)))
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_QK)
+    with torch.autocast('cpu', enabled=False):
+        if q.device.type == 'cpu':
+            # In bfloat16 the backward pass is slower there (torch 2.13).
+            q, k, v = (x.to(torch.promote_types(x.dtype, torch.float32))
+                       for x in (q, k, v))
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_QK)
     return mixed.transpose(1, 2).flatten(2)
 
 
