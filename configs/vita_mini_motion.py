@@ -2,18 +2,6 @@
 
 Its classes show the same frames in different order. About 2 minutes on 2 cores.
 """
-_base_ = 'vita_mini.py'
+_base_ = ['_base_/mini_motion.py', '_base_/vita_clip.py']
 
-root = 'data/mini'
-classes = f'{root}/ssv2_classes.txt'
-
-model = dict(cls_head=dict(classes=classes))
-train_dataloader = dict(
-    dataset=dict(classes=classes, ann_file=f'{root}/ssv2_train.txt'))
-val_dataloader = dict(
-    dataset=dict(classes=classes, ann_file=f'{root}/ssv2_val.txt'))
-test_dataloader = val_dataloader
-optim_wrapper = dict(optimizer=dict(lr=5e-3))
-train_cfg = dict(max_epochs=24, val_interval=8)
-param_scheduler = [
-    dict(type='CosineAnnealingLR', T_max=24, eta_min=0, convert_to_iter_based=True)]
+model = dict(clip=_base_.clip, cls_head=dict(classes=_base_.classes))

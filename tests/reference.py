@@ -59,11 +59,11 @@ def logits(clip, trained, video, options):
 # Building blocks
 
 
-def layer_norm(x, weights, name):
+def layer_norm(x, weights, name, eps=1e-5):
     """Normalise the last axis; eps 1e-5, as everywhere in CLIP."""
     centred = x - x.mean(-1, keepdim=True)
     variance = (centred ** 2).mean(-1, keepdim=True)
-    scaled = centred / torch.sqrt(variance + 1e-5)
+    scaled = centred / torch.sqrt(variance + eps)
     return scaled * weights[f'{name}.weight'] + weights[f'{name}.bias']
 
 
@@ -150,6 +150,17 @@ def frame_tokens(clip, frame, time):
 
 def encode_frames(clip, trained, frames, options):
     """Run frames that see each other (a list of N x D) -> a list of E-vectors."""
+    frames = run_layers(clip, trained, frames, options)
+    return [frame_feature(clip, frame) for frame in frames]
+
+
+def frame_feature(clip, frame):
+    """The E-vector of a frame, of its N x D tokens after all layers."""
+    return layer_norm(frame[0], clip, 'visual.ln_post') @ clip['visual.proj']
+
+
+def run_layers(clip, trained, frames, options):
+    """All layers on frames that see each other, a list of N x D."""
     prefix = 'visual.transformer.resblocks.'
     for layer in range(count_layers(clip, prefix)):
         extra = prompt_tokens(trained, layer, [frame[0] for frame in frames], options)
@@ -157,8 +168,7 @@ def encode_frames(clip, trained, frames, options):
             vision_layer(clip, f'{prefix}{layer}', frame, prompts, options)
             for frame, prompts in zip(frames, extra)
         ]
-    classes = [layer_norm(frame[0], clip, 'visual.ln_post') for frame in frames]
-    return [cls @ clip['visual.proj'] for cls in classes]
+    return frames
 
 
 def vision_layer(clip, name, tokens, prompts, options):

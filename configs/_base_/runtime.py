@@ -17,6 +17,7 @@ custom_hooks = [
     dict(type='TextOncePerStepHook'),
     dict(type='DescriptionHook'),
     dict(type='SubstituteHook'),
+    dict(type='ConfusionHook'),
     dict(type='TrackingHook'),
 ]
 

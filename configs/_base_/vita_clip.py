@@ -1,7 +1,8 @@
 """Vita-CLIP B/16 as the paper trains it: S + L + G (Mv=8), class-specific contexts."""
+_base_ = 'clip.py'
+
 model = dict(
     type='VitaCLIP',
-    clip=dict(arch='ViT-B-16', pretrained='openai'),
     backbone=dict(
         type='VitaCLIPVisionTransformer',
         num_frames=8,
@@ -12,9 +13,4 @@ model = dict(
         type='VitaCLIPTextHead',
         context='csc',
         num_context=8,
-        average_clips='prob'),
-    data_preprocessor=dict(
-        type='ActionDataPreprocessor',
-        mean=[122.7709383, 116.7460125, 104.09373615],
-        std=[68.5005327, 66.6321579, 70.32316305],
-        format_shape='NCTHW'))
+        average_clips='prob'))

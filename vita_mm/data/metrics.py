@@ -6,6 +6,7 @@ from mmaction.evaluation.metrics import AccMetric
 from mmaction.registry import METRICS
 
 from vita_mm.classes import read_classes
+from vita_mm.confusion import Confusion
 from vita_mm.errors import UserError
 
 
@@ -27,6 +28,7 @@ class VideoAccMetric(AccMetric):
         if unreadable not in ('miss', 'exclude'):
             raise UserError(f"unreadable must be 'miss' or 'exclude', not {unreadable!r}")
         self.unreadable = unreadable
+        self._confusions = {}
 
     def process(self, data_batch, data_samples: list[dict]) -> None:
         super().process(data_batch, data_samples)
@@ -34,7 +36,15 @@ class VideoAccMetric(AccMetric):
             result['unreadable'] = bool(sample.get('unreadable'))
             result['splits'] = sample.get('splits')
 
-    def compute_metrics(self, results: list[dict]) -> dict:
+    def compute_metrics(self, results: list[dict], split: str = '',
+                        classes: list[str] | None = None) -> dict:
+        """The metrics of some results, of which the confusion is kept.
+
+        Args:
+            results: of all videos, from all processes.
+            split: under which :meth:`take_confusions` gives it.
+            classes: of the scores; default those of the dataset.
+        """
         readable = [result for result in results if not result['unreadable']]
         counts = dict(videos_read=len(readable),
                       videos_unreadable=len(results) - len(readable))
@@ -45,7 +55,20 @@ class VideoAccMetric(AccMetric):
         else:
             results = [miss(result) if result['unreadable'] else result
                        for result in results]
+        self._confusions[split] = Confusion.of(
+            np.stack([result['pred'] for result in results]),
+            np.array([result['label'] for result in results]),
+            np.array([not result['unreadable'] for result in results]),
+            classes or (self.dataset_meta or {}).get('classes'))
         return dict(super().compute_metrics(results), **counts)
+
+    def take_confusions(self) -> dict[str, Confusion]:
+        """Those of the last evaluation by split (or ``''``), which are given but once.
+
+        Only the process that computes metrics, the first, has any.
+        """
+        taken, self._confusions = self._confusions, {}
+        return taken
 
 
 def miss(result: dict) -> dict:
@@ -87,7 +110,8 @@ class SplitAccMetric(VideoAccMetric):
             if not chosen:
                 raise UserError(f'split {number + 1} has no videos: give the dataset '
                                 f'{len(self.candidates)} annotation files')
-            splits.append(super().compute_metrics(chosen))
+            splits.append(super().compute_metrics(chosen, f'split{number + 1}',
+                                                  candidates))
             metrics.update({f'split{number + 1}_{key}': value
                             for key, value in splits[-1].items()})
         for key in splits[0]:

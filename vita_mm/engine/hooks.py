@@ -1,18 +1,23 @@
 """Hooks that make a run repeatable and its classes agree."""
 import json
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.dist import (all_gather_object, get_rank, get_world_size,
                            is_main_process)
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
+from vita_mm.data import VideoAccMetric
 from vita_mm.description import KEY, describe, evaluation_pipeline
 from vita_mm.errors import UserError
+from vita_mm.models import VitaCLIPTextHead
+from vita_mm.tracking import get_backend
 
 
 def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
@@ -107,17 +112,21 @@ class TextOncePerStepHook(Hook):
     """
 
     def before_train(self, runner) -> None:
-        unwrapped(runner.model).cls_head.share_classes(
+        self.head = unwrapped(runner.model).cls_head
+        if not isinstance(self.head, VitaCLIPTextHead):
+            self.head = None  # which has no text
+            return
+        self.head.share_classes(
             is_model_wrapper(runner.model) and get_world_size() > 1)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        unwrapped(runner.model).cls_head.last_micro_batch = \
-            runner.optim_wrapper.should_sync()
+        if self.head is not None:
+            self.head.last_micro_batch = runner.optim_wrapper.should_sync()
 
     def after_train(self, runner) -> None:
-        head = unwrapped(runner.model).cls_head
-        head.share_classes(False)
-        head.last_micro_batch = True
+        if self.head is not None:
+            self.head.share_classes(False)
+            self.head.last_micro_batch = True
 
 
 @HOOKS.register_module()
@@ -143,6 +152,46 @@ class SubstituteHook(Hook):
                 f'epoch {runner.epoch + 1}: {len(faults)} of '
                 f'{len(runner.train_dataloader.dataset)} training videos were replaced '
                 'by others:\n' + '\n'.join(faults))
+
+
+@HOOKS.register_module()
+class ConfusionHook(Hook):
+    """Writes which classes each evaluation confuses, see :mod:`vita_mm.confusion`.
+
+    They are in the folder ``confusion`` beside the log and among the artifacts of the
+    MLflow run, in folders of their own for each set of prompts and each split. In a
+    training each validation replaces the one before: at any time they are of the newest
+    weights, in the end of the last, which are what a suite evaluates.
+    """
+
+    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+        self._write(runner, runner.val_evaluator)
+
+    def after_prompts(self, runner, name: str) -> None:
+        """Called by ``ZeroShotLoop`` for each set of prompts."""
+        self._write(runner, runner.test_evaluator, name)
+
+    def after_test_epoch(self, runner, metrics: dict | None = None) -> None:
+        self._write(runner, runner.test_evaluator)
+
+    def _write(self, runner, evaluator: Evaluator, prompts: str = '') -> None:
+        for metric in evaluator.metrics:
+            if not isinstance(metric, VideoAccMetric):
+                continue
+            for split, confusion in metric.take_confusions().items():
+                place = Path('confusion', prompts, split)
+                title = f'{runner.experiment_name} {prompts} {split}'
+                try:
+                    files = confusion.save(Path(runner.log_dir, place), title.strip())
+                except OSError as error:  # no reason to lose a training
+                    runner.logger.warning(f'the confusion is not written: {error}')
+                    return
+                runner.logger.info('per-class accuracy and confusion: '
+                                   + str(files[-1].parent))
+                backend = get_backend(runner)
+                if backend is not None:
+                    for file in files:
+                        backend.add_file(f'{place}/{file.name}', file)
 
 
 @HOOKS.register_module()

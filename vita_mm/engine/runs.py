@@ -87,8 +87,9 @@ def override(config: Config, options: dict, place: str) -> None:
 def use_trained_model(config: Config, trained: Config) -> None:
     """Give an evaluation the model of a training.
 
-    A head with manual prompts, for classes that were not trained on, stays the
-    evaluation's own, and so does its reading of long clips.
+    An evaluation with manual prompts has classes that were not trained on: these stay
+    its own, with its templates, and take the place of Vita-CLIP's learned contexts. Its
+    reading of long clips stays its own too.
     """
     own = config.model
     reading = own.backbone.get('long_clips')
@@ -96,8 +97,13 @@ def use_trained_model(config: Config, trained: Config) -> None:
         own[part] = copy.deepcopy(trained.model[part])
     if reading is not None:
         own.backbone.long_clips = reading
-    if own.cls_head.get('context') != 'none':
-        own.cls_head = copy.deepcopy(trained.model.cls_head)
+    head = copy.deepcopy(trained.model.cls_head)
+    if own.cls_head.get('context') == 'none':
+        kept = {'classes', 'templates'} & own.cls_head.keys()
+        if head.type == 'VitaCLIPTextHead':
+            kept.add('context')
+        head.update({key: own.cls_head[key] for key in kept})
+    own.cls_head = head
 
 
 def check_keys(keys, place: str) -> None:

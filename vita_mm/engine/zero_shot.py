@@ -1,4 +1,4 @@
-"""Evaluation of one pass over the videos with several sets of manual prompts."""
+"""Evaluation of one pass over the videos with several sets of prompts."""
 import logging
 from collections.abc import Iterable
 
@@ -19,7 +19,9 @@ class ZeroShotLoop(TestLoop):
     Its metrics are those of the evaluator for each set, ``SET/acc/top1`` and so on.
 
     Args:
-        prompts: name to templates, see :func:`vita_mm.classes.read_templates`.
+        prompts: name to templates, see :func:`vita_mm.classes.read_templates`. A head
+            with a learned context that all classes share has this alone, as the set
+            ``learned``.
         **kwargs: as in MMEngine's ``TestLoop``.
     """
 
@@ -37,9 +39,12 @@ class ZeroShotLoop(TestLoop):
         runner.call_hook('before_test_epoch')
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         head = model.cls_head
-        if head.context is not None:
-            raise UserError('zero-shot evaluation has manual prompts: set '
-                            "model.cls_head.context='none'")
+        if head.class_specific:
+            raise UserError('zero-shot evaluation has prompts for any class, but what '
+                            'this model has learned is of its own classes alone: set '
+                            "model.cls_head.context='none' if it is class-specific "
+                            'context')
+        prompts = self.prompts if head.context is None else dict(learned=None)
         model.eval()
         batches = []
         for index, batch in enumerate(self.progress()):
@@ -48,8 +53,9 @@ class ZeroShotLoop(TestLoop):
             runner.call_hook('after_test_iter', batch_idx=index, data_batch=batch,
                              outputs=batches[-1][1])
         metrics = {}
-        for name, templates in self.prompts.items():
-            head.use_templates(templates)
+        for name, templates in prompts.items():
+            if templates is not None:
+                head.use_templates(templates)
             text = head.text_features()
             for features, samples in batches:
                 head.predict_by_feat(head.logits(features.to(text.device), text),
@@ -57,6 +63,7 @@ class ZeroShotLoop(TestLoop):
                 self.evaluator.process(samples)
             found = self.evaluator.evaluate(len(self.dataloader.dataset))
             metrics.update({f'{name}/{key}': value for key, value in found.items()})
+            runner.call_hook('after_prompts', name=name)
         runner.call_hook('after_test_epoch', metrics=metrics)
         runner.call_hook('after_test')
         return metrics
@@ -68,7 +75,7 @@ class ZeroShotLoop(TestLoop):
 
 
 def video_features(model, batch: dict) -> tuple[torch.Tensor, list]:
-    """Unit features of all views of a batch, (B * views, D'), and its data samples.
+    """Features of all views of a batch, (B * views, ...), and its data samples.
 
     They wait on the CPU: a whole dataset of them is small, but not for a GPU at work.
     """

@@ -3,6 +3,7 @@
 ``arch`` names an open_clip architecture (or holds its configuration), ``pretrained`` a
 tag of open_clip or a local file of weights.
 """
+import copy
 import hashlib
 import json
 import logging
@@ -50,6 +51,15 @@ class Frozen(nn.Module):
     def _apply(self, fn, recurse=True):
         self.module._apply(fn)
         return super()._apply(fn, recurse)
+
+
+class Trained(nn.Module):
+    """Holds a copy of a part of CLIP that is trained: unlike what :class:`Frozen` holds
+    it is in optimizers and checkpoints."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(module).requires_grad_(True)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""The layers of a frozen CLIP transformer, with nothing computed or kept in vain.
+"""The layers of CLIP's transformers, with nothing computed or kept in vain.
 
-Frozen weights take no gradient: the backward pass then needs nothing of a linear layer,
-and of an activation its input alone.
+Their weights may be trained; where they are frozen they take no gradient, and the
+backward pass then needs nothing of a linear layer, and of an activation its input alone.
 """
 import torch
 from open_clip import transformer
@@ -14,12 +14,12 @@ WORTH_ONEDNN = 10**6
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x Wᵀ + b, (..., N), of x (..., K) and frozen W (N, K) and b (N).
+    """x Wᵀ + b, (..., N), of x (..., K), W (N, K) and b (N).
 
-    In float32 on a CPU by oneDNN: MKL, which torch (2.13) takes there, has less than
-    half its rate on AMD Zen 5.
+    Where W is frozen, in float32 on a CPU by oneDNN: MKL, which torch (2.13) takes
+    there, has less than half its rate on AMD Zen 5.
     """
-    if (x.device.type == 'cpu' and x.dtype == weight.dtype == torch.float32
+    if (not weight.requires_grad and x.device.type == 'cpu' and x.dtype == weight.dtype == torch.float32
             and torch.backends.mkldnn.is_available()
             and not torch.is_autocast_enabled('cpu')
             and x.numel() * len(weight) >= WORTH_ONEDNN):

@@ -27,6 +27,8 @@ class PackedPrompts(nn.Module):
     Args:
         sequences: for each prompt its token ids, None where a context vector goes.
         class_specific: whether the context vectors of the prompts differ.
+        by_position: whether a context vector is that of its place in the prompt; else
+            they are taken one after the other.
 
     Attributes:
         groups: the common start, then the prompts' own tokens by length.
@@ -37,8 +39,8 @@ class PackedPrompts(nn.Module):
         place_C: where each prompt stands in the packed order.
     """
 
-    def __init__(self, sequences: list[list[int | None]], class_specific: bool = False
-                 ) -> None:
+    def __init__(self, sequences: list[list[int | None]], class_specific: bool = False,
+                 by_position: bool = False) -> None:
         super().__init__()
         start = common_start(sequences, class_specific)
         order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
@@ -48,7 +50,8 @@ class PackedPrompts(nn.Module):
         tokens = [(0, place) for place in range(start)] + [
             (number, place) for number in order
             for place in range(start, len(sequences[number]))]
-        contexts = [(packed, number, sequences[number][:place].count(None))
+        contexts = [(packed, number,
+                     place if by_position else sequences[number][:place].count(None))
                     for packed, (number, place) in enumerate(tokens)
                     if sequences[number][place] is None]
         ends = [packed for packed, (number, place) in enumerate(tokens)
@@ -97,6 +100,10 @@ class TextTower(nn.Module):
 
     def forward(self, prompts: PackedPrompts, context: Tensor | None = None) -> Tensor:
         """Unit features of the prompts, (C, D')."""
+        return F.normalize(self.project(prompts, context), dim=-1)
+
+    def project(self, prompts: PackedPrompts, context: Tensor | None = None) -> Tensor:
+        """Features of the prompts as CLIP projects them, of any length: (C, D')."""
         x_SW = prompts.embed(self.token_embedding, context)
         x_SW = x_SW + self.positional_embedding[prompts.positions_S]
         *layers, last = self.transformer.resblocks
@@ -105,7 +112,7 @@ class TextTower(nn.Module):
             mixed = causal_attention(block, normed, prompts.groups)
             x_SW = frozen.add_attended(block, x_SW, mixed)
         at_eot = last_layer(last, x_SW, prompts)[prompts.place_C]
-        return F.normalize(self.ln_final(at_eot) @ self.text_projection, dim=-1)
+        return self.ln_final(at_eot) @ self.text_projection
 
 
 def causal_attention(block: nn.Module, normed_SW: Tensor, groups: list[Group]) -> Tensor:

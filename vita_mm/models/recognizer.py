@@ -12,8 +12,8 @@ from .clip import LoadedCLIP, load_clip
 
 
 @MODELS.register_module()
-class VitaCLIP(Recognizer3D):
-    """Vita-CLIP as an MMAction2 recognizer.
+class CLIPRecognizer(Recognizer3D):
+    """A system on CLIP as an MMAction2 recognizer.
 
     Inputs are of MMAction2's ``NCTHW`` shape, (B, views, 3, T, H, W). Its checkpoints
     hold the trained tensors only, the CLIP they were trained on (``arch``,
@@ -54,6 +54,11 @@ class VitaCLIP(Recognizer3D):
         """Nothing to set: :func:`check_checkpoint` has compared it."""
 
 
+@MODELS.register_module()
+class VitaCLIP(CLIPRecognizer):
+    """Vita-CLIP: :class:`VitaCLIPVisionTransformer` and :class:`VitaCLIPTextHead`."""
+
+
 def pack_identity(clip: dict, classes: list[str] | None) -> torch.Tensor:
     """What a checkpoint belongs to, as json in a tensor of bytes: MMEngine sends state
     dicts between ranks and takes tensors only."""
@@ -76,7 +81,7 @@ def unpack_identity(packed: torch.Tensor) -> dict:
                         '_extra_state is damaged') from error
 
 
-def check_checkpoint(model: VitaCLIP, state_dict: dict, prefix: str, *_) -> None:
+def check_checkpoint(model: CLIPRecognizer, state_dict: dict, prefix: str, *_) -> None:
     """Refuse a checkpoint that is not wholly and exactly this model's.
 
     A zero-shot model has manual prompts: it leaves learned contexts in the checkpoint

@@ -80,22 +80,23 @@ class Share(nn.Module):
 
     Args:
         sequences: of all classes, see :class:`PackedPrompts`.
-        class_specific: whether each class has context vectors of its own.
+        class_specific, by_position: see :class:`PackedPrompts`.
     """
 
-    def __init__(self, sequences: list[list[int | None]], class_specific: bool) -> None:
+    def __init__(self, sequences: list[list[int | None]], class_specific: bool,
+                 by_position: bool) -> None:
         super().__init__()
         dealt = deal([len(sequence) for sequence in sequences], get_world_size())
         own, everyone = dealt[get_rank()], [number for share in dealt for number in share]
         self.class_specific = class_specific
         self.prompts = PackedPrompts([sequences[number] for number in own],
-                                     class_specific)
+                                     class_specific, by_position)
         self.register_buffer('classes', torch.tensor(own), persistent=False)
         self.register_buffer('place_C', torch.tensor(
             [everyone.index(number) for number in range(len(sequences))]),
             persistent=False)
 
-    def forward(self, tower: nn.Module, context: Tensor) -> Tensor:
+    def forward(self, tower: nn.Module, context: Tensor | None) -> Tensor:
         """Features of all classes, (C, D'), of which each rank computes its share."""
         own = tower(self.prompts, context[self.classes] if self.class_specific
                     else context)

@@ -1,8 +1,11 @@
-"""The text side of Vita-CLIP: CLIP's frozen text transformer with learned contexts.
+"""The text side: CLIP's text transformer on the names of the classes, with Vita-CLIP's
+learned contexts or manual prompts.
 
 Wasim et al., "Vita-CLIP", CVPR 2023, section 3.2.2, after CoOp (Zhou et al., 2022).
 Letters: C classes, L tokens of a prompt, M context vectors, W text width.
 """
+import math
+
 import torch
 from mmaction.models.heads import BaseHead
 from mmaction.registry import MODELS
@@ -12,7 +15,7 @@ from torch.nn import functional as F
 from vita_mm.classes import read_classes, read_templates
 from vita_mm.errors import UserError
 
-from .clip import Frozen, LoadedCLIP, load_clip
+from .clip import Frozen, LoadedCLIP, Trained, load_clip
 from .packed_text import PackedPrompts, TextTower
 from .shared_text import CachedText, Share, StepText
 from .vision import check_choice
@@ -23,11 +26,11 @@ class LearnedContext(nn.Module):
     (C, M, W)."""
 
     def __init__(self, initial_MW: Tensor | None, shape: tuple, num_classes: int,
-                 class_specific: bool) -> None:
+                 class_specific: bool, std: float) -> None:
         super().__init__()
         if initial_MW is None:
             size = (num_classes, *shape) if class_specific else shape
-            initial = torch.empty(size).normal_(std=0.02)
+            initial = torch.empty(size).normal_(std=std)
         else:
             initial = initial_MW.detach().clone()
             if class_specific:
@@ -47,18 +50,26 @@ class VitaCLIPTextHead(BaseHead):
         num_context: number of context vectors, M_c of the paper.
         context_position: where they stand: ``'end'`` (the class name at the end),
             ``'middle'`` (half of them before it, half behind) or ``'front'``.
-        context_init: words whose embeddings the vectors start from.
+        context_init: words whose embeddings the vectors start from; by default they are
+            normal with standard deviation ``context_std``.
+        by_position: learn a vector for every place of a prompt, as many as CLIP reads,
+            instead of ``num_context``.
+        name_ending: what stands behind the name where there is a learned context.
         templates: manual prompts for ``context='none'``, see :func:`read_templates`;
             the features of several are averaged.
-        loss_cls, topk, average_clips: as in MMAction2's heads.
+        trained: train CLIP's text transformer; else it is frozen.
+        temperature: what cosines are divided by; by default CLIP's, which is trained.
+        loss_cls, label_smooth_eps, topk, average_clips: as in MMAction2's heads.
     """
 
     def __init__(self, clip: LoadedCLIP | dict, classes: str | list[str],
                  context: str = 'csc', num_context: int = 8,
                  context_position: str = 'end', context_init: str | None = None,
-                 templates: str | list[str] = '{}',
+                 context_std: float = 0.02, by_position: bool = False,
+                 name_ending: str = '.', templates: str | list[str] = '{}',
+                 trained: bool = False, temperature: float | None = None,
                  loss_cls: dict = dict(type='CrossEntropyLoss'),
-                 topk: int | tuple = (1, 5), average_clips: str | None = 'prob'
+                 label_smooth_eps: float = 0., topk: int | tuple = (1, 5), average_clips: str | None = 'prob'
                  ) -> None:
         check_choice('context', context, ('csc', 'uc', 'none'))
         check_choice('context_position', context_position, ('end', 'middle', 'front'))
@@ -66,13 +77,20 @@ class VitaCLIPTextHead(BaseHead):
         names = read_classes(classes)
         super().__init__(
             num_classes=len(names), in_channels=clip.model.text_projection.shape[1],
-            loss_cls=loss_cls, topk=tuple(topk) if isinstance(topk, list) else topk,
+            loss_cls=loss_cls, label_smooth_eps=label_smooth_eps, topk=tuple(topk) if isinstance(topk, list) else topk,
             average_clips=average_clips)
         self.classes = names
         self.clip = clip
-        self.tower = Frozen(TextTower(clip.model))
-        self.logit_scale = nn.Parameter(
-            clip.model.logit_scale.detach().clone().reshape(()))
+        self.trained = trained
+        tower = TextTower(clip.model)
+        self.tower = Trained(tower) if trained else Frozen(tower)
+        if temperature is None:
+            self.logit_scale = nn.Parameter(
+                clip.model.logit_scale.detach().clone().reshape(()))
+        else:
+            self.register_buffer('logit_scale', torch.tensor(-math.log(temperature)),
+                                 persistent=False)
+        self.by_position = by_position
         self.step_text = StepText()
         self.last_micro_batch = True
         self.context = self.share = None
@@ -83,10 +101,12 @@ class VitaCLIPTextHead(BaseHead):
             if context_init is not None:
                 initial = embed_words(clip, context_init, num_context)
             width = clip.model.token_embedding.embedding_dim
-            self.context = LearnedContext(initial, (num_context, width), len(names),
-                                          class_specific=context == 'csc')
+            count = clip.model.context_length if by_position else num_context
+            self.context = LearnedContext(initial, (count, width), len(names),
+                                          class_specific=context == 'csc',
+                                          std=context_std)
             self.use_prompts([context_prompts(
-                clip, names, num_context, context_position)])
+                clip, names, num_context, context_position, name_ending)])
 
     def use_templates(self, templates: str | list[str]) -> None:
         """Change the manual prompts of a head without learned contexts."""
@@ -98,21 +118,32 @@ class VitaCLIPTextHead(BaseHead):
         context vector goes."""
         self.sequences = sequences
         self.prompts = nn.ModuleList(
-            PackedPrompts(prompts, self.class_specific) for prompts in sequences
+            PackedPrompts(prompts, self.class_specific, self.by_position)
+            for prompts in sequences
         ).to(self.logit_scale.device)
         self.cached_text = CachedText()
 
     @property
+    def context_vectors(self) -> Tensor | None:
+        return None if self.context is None else self.context.vectors
+
+    @property
     def class_specific(self) -> bool:
         return self.context is not None and self.context.vectors.dim() == 3
+
+    @property
+    def learns(self) -> bool:
+        """Whether training changes the text features."""
+        return self.trained or self.context is not None
 
     def share_classes(self, share: bool) -> None:
         """Have each data-parallel rank encode its share of the classes in training.
 
         The ranks' gradients must then be averaged, as ``DistributedDataParallel`` does.
         """
-        self.share = Share(self.sequences[0], self.class_specific).to(
-            self.logit_scale.device) if share and self.context is not None else None
+        share = share and self.learns and len(self.sequences) == 1
+        self.share = Share(self.sequences[0], self.class_specific, self.by_position).to(
+            self.logit_scale.device) if share else None
 
     def text_features(self) -> Tensor:
         """Unit features of the classes, (C, D').
@@ -121,22 +152,23 @@ class VitaCLIPTextHead(BaseHead):
         where :class:`TextOncePerStepHook` says so. Without gradients they are kept until
         a weight changes.
         """
-        if self.context is not None and torch.is_grad_enabled():
+        if self.learns and torch.is_grad_enabled():
+            self.cached_text = CachedText()
             return self.step_text(self.encode_shared, self.last_micro_batch)
-        context = None if self.context is None else self.context.vectors
         device = self.logit_scale.device.type
         autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
         weights = tuple((weight.data_ptr(), weight._version)
                         for weight in self.tower.module.parameters())
         with torch.no_grad():
-            return self.cached_text(self.encode, context, (autocast, weights))
+            return self.cached_text(self.encode, self.context_vectors,
+                                    (autocast, weights))
 
     def encode(self) -> Tensor:
         """Unit features of the classes, computed here and now: the mean over the
         templates, (C, D')."""
         tower = self.tower.module
-        if self.context is not None:
-            return tower(self.prompts[0], self.context.vectors)
+        if len(self.prompts) == 1:
+            return tower(self.prompts[0], self.context_vectors)
         features = [tower(prompts) for prompts in self.prompts]
         return F.normalize(torch.stack(features).mean(dim=0), dim=-1)
 
@@ -144,7 +176,7 @@ class VitaCLIPTextHead(BaseHead):
         """The same by all ranks together, where they share the classes."""
         if self.share is None:
             return self.encode()
-        return self.share(self.tower.module, self.context.vectors)
+        return self.share(self.tower.module, self.context_vectors)
 
     def forward(self, x: Tensor, **kwargs) -> Tensor:
         """Logits (B, C) of unit features x (B, D')."""
@@ -165,9 +197,9 @@ def manual_prompts(clip: LoadedCLIP, names: list[str], template: str
             for name in names]
 
 
-def context_prompts(clip: LoadedCLIP, names: list[str], num_context: int, position: str
-                    ) -> list[list[int | None]]:
-    """Token ids of the names and a full stop, None where a context vector goes."""
+def context_prompts(clip: LoadedCLIP, names: list[str], num_context: int, position: str,
+                    ending: str = '.') -> list[list[int | None]]:
+    """Token ids of the names and their ending, None where a context vector goes."""
     if not isinstance(num_context, int) or num_context < 1:
         raise UserError(f'num_context must be an integer of at least 1, not '
                         f'{num_context!r}; for no context say context="none"')
@@ -175,7 +207,7 @@ def context_prompts(clip: LoadedCLIP, names: list[str], num_context: int, positi
     for name in names:
         # As in CoOp, a name that ends in punctuation keeps the token it forms with
         # the full stop.
-        tokens = clip.tokenizer.encode(name + '.')
+        tokens = clip.tokenizer.encode(name + ending)
         name_end = len(clip.tokenizer.encode(name))
         before, behind = dict(
             end=(num_context, 0), middle=(num_context // 2, num_context - num_context // 2),

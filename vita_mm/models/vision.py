@@ -1,4 +1,4 @@
-"""The vision side of Vita-CLIP: CLIP's frozen ViT with prompts in every layer.
+"""The vision side: CLIP's ViT on the frames of clips, and Vita-CLIP's prompts in it.
 
 Wasim et al., "Vita-CLIP", CVPR 2023, section 3; Eq. numbers are the paper's.
 Letters: B clips, T frames, N tokens of a frame (CLS first), P prompts, D width.
@@ -15,12 +15,89 @@ from torch.utils.checkpoint import checkpoint
 from vita_mm.errors import UserError
 
 from . import frozen
-from .clip import Frozen, LoadedCLIP, load_clip
+from .clip import Frozen, LoadedCLIP, Trained, load_clip
 from .prompts import LayerPrompts
+from .temporal import TemporalTransformer
 
 
 @MODELS.register_module()
-class VitaCLIPVisionTransformer(BaseModule):
+class CLIPVisionTransformer(BaseModule):
+    """Encodes every frame of a clip with CLIP's vision tower, and joins the frames.
+
+    Args:
+        clip: a loaded CLIP, or the arguments of :func:`load_clip`.
+        trained: train the tower; else it is frozen.
+        temporal: arguments of the :class:`TemporalTransformer` that joins the frames'
+            features; by default their mean does.
+        checkpointing: keep only the input of each layer for the backward pass and
+            compute the layer again there: less memory, more time.
+        compile: compile the layer with ``torch.compile``.
+    """
+
+    def __init__(self, clip: LoadedCLIP | dict, trained: bool = False,
+                 temporal: dict | None = None, checkpointing: bool = False,
+                 compile: bool = False) -> None:
+        super().__init__()
+        clip = clip if isinstance(clip, LoadedCLIP) else load_clip(**clip)
+        visual = clip.model.visual
+        self.tower = Trained(visual) if trained else Frozen(visual)
+        self.temporal = (TemporalTransformer(visual.output_dim, **temporal)
+                         if temporal else None)
+        self.time_embedding = self.prompts = None
+        self.layer = torch.compile(prompted_layer) if compile else prompted_layer
+        if checkpointing:
+            self.layer = partial(checkpoint, self.layer, use_reentrant=False)
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Features of whole clips.
+
+        Args:
+            video: normalised frames, (B, 3, T, H, W).
+
+        Returns:
+            Unit vectors of the joint space, (B, D').
+        """
+        return self.join(self.project(self.encode(self.embed(video), outputs=1)))
+
+    def embed(self, video: Tensor) -> Tensor:
+        """Tokens with spatial and time embedding (Eq. 1), after ``ln_pre``."""
+        visual = self.tower.module
+        num_clips, _, num_frames, height, width = video.shape
+        if (height, width) != tuple(visual.image_size):
+            raise UserError(
+                f'frames are {height}x{width} pixels but this CLIP takes '
+                '{}x{}: change the crop'.format(*visual.image_size))
+        frames = video.transpose(1, 2).flatten(0, 1)
+        patches = visual.conv1(frames).flatten(2).transpose(1, 2)
+        cls = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        x = torch.cat([cls, patches], dim=1) + visual.positional_embedding
+        x_BTND = x.unflatten(0, (num_clips, num_frames))
+        if self.time_embedding is not None:
+            x_BTND = x_BTND + self.stretched_time(num_frames)[:, None]
+        return visual.ln_pre(x_BTND)
+
+    def encode(self, x_BTND: Tensor, outputs: int | None = None) -> Tensor:
+        """The tokens after all layers; of a frame's the first ``outputs``, or all."""
+        blocks = self.tower.module.transformer.resblocks
+        for number, block in enumerate(blocks):
+            prompts = self.prompts[number](x_BTND[:, :, 0]) if self.prompts else []
+            wanted = outputs if number == len(blocks) - 1 else None
+            x_BTND = self.layer(block, x_BTND, prompts, outputs=wanted)
+        return x_BTND
+
+    def project(self, x_BTND: Tensor) -> Tensor:
+        """The frames' features, (B, T, D'), of their CLS tokens."""
+        visual = self.tower.module
+        return visual.ln_post(x_BTND[:, :, 0]) @ visual.proj
+
+    def join(self, frames_BTD: Tensor) -> Tensor:
+        """The clips' unit features, (B, D')."""
+        joined = self.temporal(frames_BTD) if self.temporal else frames_BTD.mean(dim=1)
+        return F.normalize(joined, dim=-1)
+
+
+@MODELS.register_module()
+class VitaCLIPVisionTransformer(CLIPVisionTransformer):
     """Encodes clips with CLIP's frozen vision tower and learned video prompts.
 
     Args:
@@ -36,18 +113,14 @@ class VitaCLIPVisionTransformer(BaseModule):
         long_clips: how prompts are given to a clip of k·T frames: ``'frame_windows'``
             (k independent windows of T frames, as the released code acts) or
             ``'tile'`` (local prompts tiled k times, summary over all frames).
-        checkpointing: keep only the input of each layer for the backward pass and
-            compute the layer again there: less memory, more time.
-        compile: compile the layer with ``torch.compile``.
+        **kwargs: of :class:`CLIPVisionTransformer`.
     """
 
     def __init__(self, clip: LoadedCLIP | dict, num_frames: int = 8,
                  summary: bool = True, local: bool = True, num_global: int = 8,
                  time_embedding: bool = True, local_condition: str = 'projection',
                  freeze_summary_proj: bool = False,
-                 long_clips: str = 'frame_windows', checkpointing: bool = False,
-                 compile: bool = False) -> None:
-        super().__init__()
+                 long_clips: str = 'frame_windows', **kwargs) -> None:
         check_choice('local_condition', local_condition, ('projection', 'cls'))
         check_choice('long_clips', long_clips, ('frame_windows', 'tile'))
         for name, count, least in (('num_frames', num_frames, 1),
@@ -55,81 +128,43 @@ class VitaCLIPVisionTransformer(BaseModule):
             if not isinstance(count, int) or count < least:
                 raise UserError(f'{name} must be an integer of at least {least}, '
                                 f'not {count!r}')
-        clip = clip if isinstance(clip, LoadedCLIP) else load_clip(**clip)
-        visual = clip.model.visual
-        self.tower = Frozen(visual)
+        super().__init__(clip, **kwargs)
         self.num_frames = num_frames
         self.long_clips = long_clips
         self.mixes_frames = summary or local
-        self.layer = torch.compile(prompted_layer) if compile else prompted_layer
-        if checkpointing:
-            self.layer = partial(checkpoint, self.layer, use_reentrant=False)
+        visual = self.tower.module
         width = visual.class_embedding.shape[0]
         self.time_embedding = (
             nn.Parameter(torch.empty(num_frames, width).normal_(std=0.02))
             if time_embedding else None)
-        blocks = visual.transformer.resblocks
         self.prompts = nn.ModuleList(
             LayerPrompts(width, block.attn.num_heads, visual.patch_size[0], num_frames,
                          summary, local, num_global, local_condition,
-                         freeze_summary_proj) for block in blocks)
+                         freeze_summary_proj)
+            for block in visual.transformer.resblocks)
 
     def forward(self, video: Tensor) -> Tensor:
-        """Features of whole clips (Eq. 1-4 and 7-8).
-
-        Args:
-            video: normalised frames, (B, 3, T, H, W); T a multiple of ``num_frames``
-                where prompts mix frames.
-
-        Returns:
-            Unit vectors of the joint space, (B, D').
-        """
-        visual = self.tower.module
-        num_clips, _, num_frames, height, width = video.shape
-        self.check_shape(num_frames, height, width)
+        """As :class:`CLIPVisionTransformer`, with prompts (Eq. 1-4 and 7-8); T is a
+        multiple of ``num_frames`` where prompts mix frames."""
+        num_clips, _, num_frames, _, _ = video.shape
+        if self.mixes_frames and num_frames % self.num_frames:
+            raise UserError(
+                f'a clip of {num_frames} frames was given to a model of '
+                f'{self.num_frames} frames: the number must be a multiple of that')
         x_BTND = self.embed(video)
         if self.mixes_frames and self.long_clips == 'frame_windows':
             x_BTND = x_BTND.unflatten(1, (-1, self.num_frames)).flatten(0, 1)
-        *layers, last = zip(visual.transformer.resblocks, self.prompts)
-        for block, prompts in layers:
-            x_BTND = self.layer(block, x_BTND, prompts(x_BTND[:, :, 0]))
-        block, prompts = last  # of which the CLS tokens alone are used
-        x_BTND = self.layer(block, x_BTND, prompts(x_BTND[:, :, 0]), outputs=1)
-        cls_BTD = x_BTND[:, :, 0].reshape(num_clips, num_frames, -1)
-        frame_features = visual.ln_post(cls_BTD) @ visual.proj
-        return F.normalize(frame_features.mean(dim=1), dim=-1)
-
-    def embed(self, video: Tensor) -> Tensor:
-        """Tokens with spatial and time embedding (Eq. 1), after ``ln_pre``."""
-        visual = self.tower.module
-        num_clips, _, num_frames, _, _ = video.shape
-        frames = video.transpose(1, 2).flatten(0, 1)
-        patches = visual.conv1(frames).flatten(2).transpose(1, 2)
-        cls = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
-        x = torch.cat([cls, patches], dim=1) + visual.positional_embedding
-        x_BTND = x.unflatten(0, (num_clips, num_frames))
-        if self.time_embedding is not None:
-            x_BTND = x_BTND + self.stretched_time(num_frames)[:, None]
-        return visual.ln_pre(x_BTND)
+        frames = self.project(self.encode(x_BTND, outputs=1))
+        return self.join(frames.reshape(num_clips, num_frames, -1))
 
     def stretched_time(self, num_frames: int) -> Tensor:
         """The time embedding at ``num_frames`` positions, by nearest: (T, D)."""
         return F.interpolate(self.time_embedding.T[None], size=num_frames)[0].T
 
-    def check_shape(self, num_frames: int, height: int, width: int) -> None:
-        if self.mixes_frames and num_frames % self.num_frames:
-            raise UserError(
-                f'a clip of {num_frames} frames was given to a model of '
-                f'{self.num_frames} frames: the number must be a multiple of that')
-        if (height, width) != tuple(self.tower.module.image_size):
-            raise UserError(
-                f'frames are {height}x{width} pixels but this CLIP takes '
-                '{}x{}: change the crop'.format(*self.tower.module.image_size))
-
 
 def prompted_layer(block: nn.Module, x_BTND: Tensor, prompts: list[Tensor],
                    outputs: int | None = None) -> Tensor:
-    """One frozen layer with prompts (Eq. 7 and 8).
+    """One layer of CLIP with prompts (Eq. 7 and 8).
 
     Of the prompts only keys and values are ever used: their outputs are dropped after
     the attention, so their queries and their FFN are not computed.

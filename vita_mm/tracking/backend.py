@@ -1,6 +1,7 @@
 """The visualizer backend that records a run for MLflow."""
 import atexit
 import os
+import shutil
 import sys
 import traceback
 from pathlib import Path
@@ -203,6 +204,16 @@ class MLflowTracking(BaseVisBackend):
         file = journal.folder / 'files' / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(cv2.imencode('.png', image[..., ::-1])[1].tobytes())
+        journal.write('file', path=path)
+
+    def add_file(self, path: str, source: Path) -> None:
+        """Record a copy of a file as the artifact ``path``, in place of an earlier."""
+        journal = self.experiment
+        copy = journal.folder / 'files' / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        part = copy.with_name(f'{copy.name}.part')  # the sender may be reading the copy
+        shutil.copyfile(source, part)
+        os.replace(part, copy)
         journal.write('file', path=path)
 
     def fail(self, error: BaseException | None) -> None:

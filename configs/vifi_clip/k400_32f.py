@@ -1,0 +1,26 @@
+"""ViFi-CLIP B/16 on Kinetics-400, 32 frames, 10 epochs: its model of zero-shot.
+
+No figure of it is in the paper. With zero_shot/{hmdb51,ucf101,k600}.py.
+
+    tools/dist_train.sh configs/vifi_clip/k400_32f.py 8
+
+Training: about 17 A100 hours. Evaluation: about 3 minutes of one.
+See the README for how these were estimated.
+"""
+_base_ = 'k400.py'
+
+train_pipeline = _base_.train_pipeline
+val_pipeline = _base_.val_pipeline
+for pipeline in (train_pipeline, val_pipeline):
+    pipeline[1].update(clip_len=32)  # UniformSample
+test_pipeline = val_pipeline
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(batch_size=8, dataset=dict(pipeline=val_pipeline))
+test_dataloader = val_dataloader
+auto_scale_lr = dict(base_batch_size=256)
+optim_wrapper = dict(accumulative_counts=8, optimizer=dict(lr=8e-6))
+train_cfg = dict(max_epochs=10)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, end=5, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=5, begin=5, end=10, eta_min_ratio=0.01,
+         convert_to_iter_based=True)]

@@ -1,0 +1,171 @@
+"""Per-class accuracy and confusion: right counts, readable files, in every run."""
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from vita_mm.confusion import Confusion
+from vita_mm.data import SplitAccMetric, VideoAccMetric
+from world import CLASSES, run, write_world
+
+FILES = ['confused_pairs.csv', 'confusion.csv', 'confusion.png', 'per_class.csv']
+
+
+def read(path):
+    with open(path, newline='', encoding='utf-8') as file:
+        return list(csv.reader(file))
+
+
+def samples(scores, labels, unreadable=()):
+    return [dict(pred_score=torch.as_tensor(row), gt_label=torch.tensor([label]),
+                 splits=[index % 2], unreadable='why' if index in unreadable else None)
+            for index, (row, label) in enumerate(zip(scores, labels))]
+
+
+def evaluate(metric, given):
+    metric.process(None, given)
+    return metric.evaluate(len(given))
+
+
+def test_tables_say_what_was_taken_for_what(tmp_path):
+    classes = ['bow', 'run', 'sit, "down"', 'eat', 'fly', 'wave']
+    # Class and what it is taken for; of 'fly' there is no video.
+    pairs = [(0, 0), (0, 1), (0, 1), (0, 2), (1, 1), (2, 0), (3, 3), (5, 4), (5, 5)]
+    labels, said = zip(*pairs)
+    metric = VideoAccMetric()
+    metric.dataset_meta = dict(classes=classes)
+    evaluate(metric, samples(torch.eye(6)[list(said)], labels, unreadable=[6]))
+    confusion, = metric.take_confusions().values()
+    assert metric.take_confusions() == {}
+    files = confusion.save(tmp_path / 'new' / 'folder', 'title')
+    assert sorted(file.name for file in files) == FILES
+    folder = files[0].parent
+
+    rows = {row[0]: row[1:4] + row[5:] for row in read(folder / 'per_class.csv')}
+    assert rows == {
+        'class': ['videos', 'unreadable', 'top1', 'mistaken_for'],
+        'bow': ['4', '0', '0.25', 'run'], 'run': ['1', '0', '1', ''],
+        'sit, "down"': ['1', '0', '0', 'bow'], 'eat': ['1', '1', '0', ''],
+        'fly': ['0', '0', '', ''], 'wave': ['2', '0', '0.5', 'fly']}
+    matrix = read(folder / 'confusion.csv')
+    assert matrix[0] == ['class', *classes]
+    assert matrix[1:3] == [['bow', '1', '2', '1', '0', '0', '0'],
+                           ['run', '0', '1', '0', '0', '0', '0']]
+    assert matrix[4] == ['eat'] + 6 * ['0']  # unreadable: taken for none
+    assert read(folder / 'confused_pairs.csv') == [
+        ['true', 'predicted', 'mistaken', 'videos', 'share'],
+        ['bow', 'run', '2', '4', '0.5'], ['sit, "down"', 'bow', '1', '1', '1'],
+        ['wave', 'fly', '1', '2', '0.5'], ['bow', 'sit, "down"', '1', '4', '0.25']]
+
+
+@pytest.mark.parametrize('unreadable', ['miss', 'exclude'])
+def test_counts_agree_with_the_accuracies_of_each_split(unreadable):
+    generator = np.random.default_rng(0)
+    labels = generator.integers(9, size=200)
+    scores = generator.integers(6, size=(200, 9)).astype(np.float32)  # many are equal
+    metric = SplitAccMetric(num_splits=2, unreadable=unreadable)
+    found = evaluate(metric, samples(scores, labels, unreadable=range(0, 200, 9)))
+    confusions = metric.take_confusions()
+    assert list(confusions) == ['split1', 'split2']
+    for split, confusion in confusions.items():
+        videos = confusion.videos.sum()
+        assert np.diag(confusion.matrix).sum() / videos == found[f'acc/{split}_top1']
+        assert confusion.top5.sum() / videos == found[f'acc/{split}_top5']
+        assert confusion.per_class.unreadable.sum() == (
+            found[f'acc/{split}_videos_unreadable'] if unreadable == 'miss' else 0)
+
+
+def test_a_split_has_the_confusion_of_its_candidates():
+    metric = SplitAccMetric(num_splits=2, candidates=[['c', 'a'], ['b', 'd']])
+    metric.dataset_meta = dict(classes=['a', 'b', 'c', 'd'])
+    evaluate(metric, samples(torch.tensor([[.3, .6, .1, 0], [.1, .2, .7, 0]]), [2, 1]))
+    first, second = metric.take_confusions().values()
+    assert first.classes == ['c', 'a'] and first.matrix.tolist() == [[0, 1], [0, 0]]
+    assert second.classes == ['b', 'd'] and second.matrix.tolist() == [[1, 0], [0, 0]]
+
+
+@pytest.mark.parametrize('classes', [1, 3, 60, 400])
+@pytest.mark.parametrize('right', [True, False])
+def test_a_picture_has_room_for_any_number_of_classes(tmp_path, classes, right):
+    """Some without a video, names long or with dollars, nothing right or all."""
+    labels = np.arange(0, classes, 2).repeat(3)
+    scores = np.eye(classes)[labels if right else (labels + 1) % classes]
+    names = [f'{index} $_{{$ ' + 'very ' * index + 'long' for index in range(classes)]
+    confusion = Confusion.of(scores, labels, np.ones(len(labels), bool), names)
+    confusion.save(tmp_path, 'title')
+    height, width, _ = cv2.imread(str(tmp_path / 'confusion.png')).shape
+    assert height >= 2 * classes and 1000 < height < width < 3000
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    return write_world(tmp_path_factory.mktemp('world'), num_train=8)
+
+
+def evaluated(config, work_dir, *command):
+    """The MLflow run of a command, with its artifacts by path from ``confusion``."""
+    database = f'sqlite:///{work_dir}.db'
+    done = run(*command, '--work-dir', work_dir, cwd=config.parent,
+               MLFLOW_TRACKING_URI=database)
+    assert done.returncode == 0, done.stdout
+    client = MlflowClient(database)
+    experiment = client.get_experiment_by_name('vita_mm')
+    found, = client.search_runs([experiment.experiment_id])
+    artifacts = Path(found.info.artifact_uri) / 'confusion'
+    folder, = work_dir.glob('*/confusion')
+    files = {path.relative_to(artifacts).as_posix(): path
+             for path in artifacts.rglob('*.*')}
+    assert files.keys() == {path.relative_to(folder).as_posix()
+                            for path in folder.rglob('*.*')}
+    for name, path in files.items():
+        assert path.read_bytes() == (folder / name).read_bytes()
+    return found, files
+
+
+def accuracy(path):
+    """Top-1 of all videos, and their number."""
+    rows = [row[1:] for row in read(path)[1:]]
+    count = sum(int(row[0]) for row in rows)
+    return sum(int(row[0]) * float(row[2]) for row in rows if row[2]) / count, count
+
+
+def test_a_training_leaves_the_confusion_of_its_last_validation(config, tmp_path):
+    found, files = evaluated(config, tmp_path / 'train', 'tools/train.py', config,
+                             '--cfg-options', 'train_cfg.max_epochs=2')
+    assert sorted(files) == FILES
+    top1, count = accuracy(files['per_class.csv'])
+    assert count == 9
+    assert top1 == pytest.approx(found.data.metrics['acc/top1'], abs=1e-5)
+    assert read(files['confusion.csv'])[0] == ['class', *CLASSES]
+
+
+def test_two_processes_count_each_video_once(config, tmp_path):
+    found, files = evaluated(config, tmp_path / 'test', 'tools/dist_test.sh', config,
+                             'none', 2)
+    assert sorted(files) == FILES
+    assert accuracy(files['per_class.csv']) == (
+        pytest.approx(found.data.metrics['acc/top1'], abs=1e-5), 9)
+
+
+def test_each_set_of_prompts_has_its_own(config, tmp_path):
+    lists = [str(config.parent / 'val.txt')] * 2
+    zero_shot = tmp_path / 'zero_shot.py'
+    zero_shot.write_text(f'''
+_base_ = '{config}'
+model = dict(cls_head=dict(context='none'))
+test_dataloader = dict(dataset=dict(ann_file={lists}))
+test_evaluator = dict(_delete_=True, type='SplitAccMetric', num_splits=2)
+test_cfg = dict(_delete_=True, type='ZeroShotLoop', prompts=dict(
+    name='{{}}', bare='{{}} !'))
+''')
+    found, files = evaluated(config, tmp_path / 'zero', 'tools/test.py', zero_shot,
+                             'none')
+    assert sorted(files) == [f'{prompts}/{split}/{name}' for prompts in ('bare', 'name')
+                             for split in ('split1', 'split2') for name in FILES]
+    for prompts in ('bare', 'name'):
+        assert accuracy(files[f'{prompts}/split2/per_class.csv']) == (pytest.approx(
+            found.data.metrics[f'{prompts}/acc/split2_top1'], abs=1e-5), 9)
