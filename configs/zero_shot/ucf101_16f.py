@@ -2,10 +2,10 @@
 
 Table 3, A5: 69.3 top-1, which stands here as `learned/acc/top1`.
 
-    tools/dist_test.sh configs/zero_shot/ucf101_16f.py work_dirs/a5/best_acc_top1_*.pth 8 \\
-        --model configs/efficient_prompt/a5.py
+    python benchmarks/run_ablations.py --suite paper --only table3/a5
 
-About 1 minute of an A100 (see the README for how that was estimated).
+configs/zero_shot/ucf101_16f.py takes about 1 minute of an A100 (see the README for how that
+was estimated).
 """
 _base_ = 'ucf101.py'
 
