@@ -4,8 +4,8 @@ Of each evaluation a folder holds, see :meth:`Confusion.save`:
 
 - ``per_class.csv``: a line for each class: ``videos`` (those that count),
   ``unreadable`` (those of them that count as misses), ``top1`` and ``top5`` (shares of
-  ``videos``, empty for a class without) and ``mistaken_for``, the class it is most often
-  taken for;
+  ``videos``, empty for a class without) and ``mistaken_for``, the class it is most
+  often taken for;
 - ``confusion.csv``: how many videos of the class of a line were taken for the class of
   a column; an unreadable video is taken for none;
 - ``confused_pairs.csv``: the same without the diagonal and zeros, most frequent first:

@@ -1,4 +1,4 @@
-"""Hooks that make a run repeatable and its classes agree."""
+"""Hooks that make a run repeatable, its classes agree, and its mistakes seen."""
 import json
 from itertools import chain
 from pathlib import Path
@@ -13,6 +13,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
+from vita_mm.confusion import Confusion
 from vita_mm.data import VideoAccMetric
 from vita_mm.description import KEY, describe, evaluation_pipeline
 from vita_mm.errors import UserError
@@ -179,19 +180,21 @@ class ConfusionHook(Hook):
             if not isinstance(metric, VideoAccMetric):
                 continue
             for split, confusion in metric.take_confusions().items():
-                place = Path('confusion', prompts, split)
-                title = f'{runner.experiment_name} {prompts} {split}'
                 try:
-                    files = confusion.save(Path(runner.log_dir, place), title.strip())
+                    self._save(runner, confusion, prompts, split)
                 except OSError as error:  # no reason to lose a training
                     runner.logger.warning(f'the confusion is not written: {error}')
-                    return
-                runner.logger.info('per-class accuracy and confusion: '
-                                   + str(files[-1].parent))
-                backend = get_backend(runner)
-                if backend is not None:
-                    for file in files:
-                        backend.add_file(f'{place}/{file.name}', file)
+
+    def _save(self, runner, confusion: Confusion, prompts: str, split: str) -> None:
+        place = Path('confusion', prompts, split)
+        folder = Path(runner.log_dir, place)
+        title = f'{runner.experiment_name} {prompts} {split}'.strip()
+        files = confusion.save(folder, title)
+        runner.logger.info(f'per-class accuracy and confusion: {folder}')
+        backend = get_backend(runner)
+        if backend is not None:
+            for file in files:
+                backend.add_file(f'{place}/{file.name}', file)
 
 
 @HOOKS.register_module()

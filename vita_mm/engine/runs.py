@@ -20,6 +20,11 @@ from mmengine.runner import Runner
 from vita_mm.errors import UserError
 from vita_mm.tracking import guard
 
+# Of MMEngine's DefaultOptimWrapperConstructor, which passes over any other.
+RATES = ('custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult',
+         'flat_decay_mult', 'dwconv_decay_mult', 'dcn_offset_lr_mult',
+         'bypass_duplicate')
+
 RUNNER_KEYS = {
     'model', 'work_dir', 'experiment_name', 'train_dataloader', 'val_dataloader',
     'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg', 'auto_scale_lr',
@@ -167,10 +172,35 @@ def build_runner(config: Config) -> Runner:
             if getattr(runner, f'_{name}_loop') is not None:
                 getattr(runner, f'{name}_loop')  # builds it, and its dataset
         if runner.optim_wrapper is not None:
+            check_rates(runner.optim_wrapper, runner.model)
             runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         return runner
     except (KeyError, TypeError, ValueError, AssertionError) as error:
         raise UserError(f'the config does not build: {error}') from error
+
+
+def check_rates(optim_wrapper: dict, model: torch.nn.Module) -> None:
+    """Refuse rates of single parameters that MMEngine would not find, and say nothing.
+
+    Raises:
+        UserError: naming the key.
+    """
+    rates = optim_wrapper.get('paramwise_cfg') or {}
+    if rates and 'lr' not in optim_wrapper['optimizer']:
+        raise UserError('optim_wrapper.paramwise_cfg needs an optimizer.lr to multiply')
+    parts = rates.get('custom_keys', {})
+    for place, given, known in (
+            ('', rates, RATES),
+            *((f".custom_keys['{part}']", rate, ('lr_mult', 'decay_mult'))
+              for part, rate in parts.items())):
+        for key in given.keys() - set(known):
+            raise UserError(f'optim_wrapper.paramwise_cfg{place}: unknown key {key!r}; '
+                            f'known are {", ".join(known)}')
+    names = [name for name, _ in model.named_parameters()]
+    for part in parts:
+        if not any(part in name for name in names):
+            raise UserError('optim_wrapper.paramwise_cfg.custom_keys: no parameter has '
+                            f'{part!r} in its name')
 
 
 def join_group(config: Config) -> None:
