@@ -1,0 +1,61 @@
+"""What the full-size systems cost: our own counts, pinned."""
+import sys
+
+import pytest
+
+from world import ROOT
+
+sys.path.insert(0, str(ROOT / 'benchmarks'))
+import costs  # noqa: E402
+
+# Parameters, those trained, MAC of a view, with every token, of the text; bytes of memory
+# of a clip, of the text, of the checkpoint.
+COUNTS = {
+    'frozen CLIP': (
+        149_620_737, 1, 130_784_722_944, 140_507_627_520,
+        48_471_843_840, 82_280_448, 0, 151),
+    'Vita-CLIP, 8 frames': (
+        186_866_689, 37_245_953, 131_861_643_264, 141_625_491_456,
+        175_292_309_504, 733_352_640, 1_360_339_776, 148_991_111),
+    'Vita-CLIP, 8 frames, Mc = 16': (
+        188_505_089, 38_884_353, 131_861_643_264, 141_625_491_456,
+        288_916_742_144, 733_352_640, 2_247_594_920, 155_544_711),
+    'Vita-CLIP, 16 frames': (
+        186_946_561, 37_325_825, 264_038_645_760, 283_604_877_312,
+        175_292_309_504, 1_489_523_392, 1_360_339_776, 149_310_599),
+    'X-CLIP, 8 frames': (
+        194_929_153, 131_501_056, 144_039_247_872, 144_039_247_872,
+        48_471_843_840, 1_178_958_640, 0, 526_004_375),
+    'X-CLIP, 16 frames': (
+        194_933_249, 131_505_152, 285_617_750_016, 285_617_750_016,
+        48_471_843_840, 2_311_947_824, 0, 526_020_759),
+    'X-CLIP, 32 frames': (
+        194_941_441, 131_513_344, 568_782_225_408, 568_782_225_408,
+        48_471_843_840, 4_599_763_208, 0, 526_053_527),
+    'ActionCLIP, 32 frames': (
+        168_574_465, 168_574_465, 523_749_163_008, 562_640_781_312,
+        960_457_021_440, 4_251_332_104, 101_208_072, 674_298_007),
+    'A6 (Ju et al.), 16 frames': (
+        155_973_120, 6_352_384, 261_670_633_472, 281_116_442_624,
+        276_970_546_176, 154_877_952, 2_504_793_240, 25_409_683),
+    'EVL, 8 frames': (
+        119_376_016, 33_183_376, 151_293_480_960, 151_293_480_960,
+        0, 264_594_800, 0, 132_740_803),
+    'ViFi-CLIP, 16 frames': (
+        149_620_737, 149_620_737, 261_569_445_888, 281_015_255_040,
+        62_465_183_744, 2_131_573_000, 845_324_192, 598_483_095),
+}
+QUICK = {'Vita-CLIP, 8 frames', 'X-CLIP, 8 frames', 'EVL, 8 frames'}
+
+
+@pytest.mark.parametrize('system', [
+    pytest.param(system, id=system.label,
+                 marks=[] if system.label in QUICK else pytest.mark.slow)
+    for system in costs.SYSTEMS])
+def test_counts(system):
+    found = costs.count(system)
+    assert tuple(vars(found).values()) == COUNTS[system.label]
+    text = costs.report([(system, found)])
+    assert system.label in text
+    if system.label == 'Vita-CLIP, 8 frames':
+        assert '| 37.25 | 38.88 |' in text and '| 97 |' in text
