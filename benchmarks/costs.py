@@ -275,7 +275,8 @@ def report(rows: list[tuple[System, Costs]]) -> str:
                 third=figures.get('gflops', 0) / 3) + '.')
     notes = __doc__.split('\n')[4:]
     return '\n'.join([*lines, '', 'Published figures are the paper\'s (its GFLOPs are '
-                      'multiply-adds); where they differ:', '', *reasons, '', 'Made by `python benchmarks/costs.py`.', '', *notes])
+                      'multiply-adds); where they differ:', '', *reasons, '',
+                      'Made by `python benchmarks/costs.py`.', '', *notes])
 
 
 if __name__ == '__main__':

@@ -8,8 +8,8 @@ from world import ROOT
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 import costs  # noqa: E402
 
-# Parameters, those trained, MAC of a view, with every token, of the text; bytes of memory
-# of a clip, of the text, of the checkpoint.
+# Parameters, those trained, MAC of a view, with every token, of the text; bytes of the
+# memory of a clip, of the text, of the checkpoint.
 COUNTS = {
     'frozen CLIP': (
         149_620_737, 1, 130_784_722_944, 140_507_627_520,
