@@ -1,14 +1,20 @@
-"""Convert checkpoints between the released Vita-CLIP code and vita_mm.
+"""Convert checkpoints between released code and vita_mm.
 
     python tools/convert_checkpoint.py IN OUT [--clip-out FILE]
     python tools/convert_checkpoint.py IN OUT --to released [--clip FILE]
+    python tools/convert_checkpoint.py IN OUT --config configs/xclip/k400.py
 
 From the released code: OUT holds the trained tensors and the fingerprint of the CLIP
 inside IN; with --clip-out that CLIP is written too, as an open_clip checkpoint.
 To the released code: OUT holds everything, the CLIP that IN was trained on included.
+With --config, from the code of X-CLIP, ActionCLIP or EVL, whichever IN is of.
 """
 import argparse
 import json
+
+from mmaction.registry import MODELS
+from mmaction.utils import register_all_modules
+from mmengine.config import Config
 
 from vita_mm.checkpoints import write_atomically
 from vita_mm.classes import read_classes
@@ -18,6 +24,7 @@ from vita_mm.inference import build_model, read_model
 from vita_mm.models.clip import read_architecture
 from vita_mm.released import (ReleasedCheckpoint, projection_report, read_released,
                               released_checkpoint, same_architecture)
+from vita_mm.released_comparators import Format, convert, read_comparator
 
 # Of configs/released/vita_k400.py.
 STANDARD = dict(backbone=dict(num_frames=8, summary=True, local=True, num_global=8),
@@ -25,7 +32,7 @@ STANDARD = dict(backbone=dict(num_frames=8, summary=True, local=True, num_global
 # The options of each direction.
 OPTIONS = dict(
     vita_mm=('clip_out', 'classes', 'vision_heads', 'text_heads', 'context_position'),
-    released=('config', 'clip'))
+    released=())
 OPENAI_PIXELS = dict(mean=[122.7709383, 116.7460125, 104.09373615],
                      std=[68.5005327, 66.6321579, 70.32316305])
 
@@ -43,9 +50,9 @@ def parse_args() -> argparse.Namespace:
     released.add_argument('--text-heads', type=int, help='default: width / 64')
     released.add_argument('--context-position', choices=('end', 'middle', 'front'),
                           help='IN does not say it; default: end')
-    ours = parser.add_argument_group('to the released code')
-    ours.add_argument('--config', help='where IN does not describe itself')
-    ours.add_argument('--clip', help='the file of the CLIP weights')
+    other = parser.add_argument_group('to the released code, or from that of others')
+    other.add_argument('--config', help='where IN does not describe itself')
+    other.add_argument('--clip', help='the file of the CLIP weights')
     args = parser.parse_args()
     for to, names in OPTIONS.items():
         for name in names:
@@ -54,7 +61,33 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def from_comparator(args: argparse.Namespace, layout: Format, tensors: dict) -> None:
+    if args.config is None:
+        raise UserError(f'{args.input} is a checkpoint of {layout.system}: give the '
+                        f'config of its model, such as --config {layout.config}')
+    register_all_modules()
+    config = Config.fromfile(args.config).model
+    if args.clip is not None:
+        config.clip.pretrained = args.clip
+    model = MODELS.build(config)
+    state = convert(model, layout, tensors, args.input)
+    model.load_state_dict(state)
+    write_atomically(dict(meta=dict(converted_from=args.input), state_dict=state),
+                     args.output)
+    print(f'{args.output}: {len(state) - 1} tensors of {layout.system}; evaluate it '
+          f'with {args.config}')
+
+
 def from_released(args: argparse.Namespace) -> None:
+    found = read_comparator(args.input)
+    if found is not None:
+        from_comparator(args, *found)
+        return
+    for name in ('config', 'clip'):
+        if getattr(args, name) is not None:
+            raise UserError(f'--{name} is an option of --to released, or for '
+                            'checkpoints of X-CLIP, ActionCLIP or EVL, which '
+                            f'{args.input} is not')
     released = read_released(
         args.input, classes=args.classes, vision_heads=args.vision_heads,
         text_heads=args.text_heads, context_position=args.context_position or 'end')
