@@ -117,14 +117,30 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """Where a system of the paper is that is no row of the suite.
+
+    Attributes:
+        model: name of MMAction2's model; None if it has none.
+        note: how that differs from the paper's row, or what MMAction2 has instead.
+    """
+    model: str | None = None
+    note: str = ''
+
+
+@dataclass(frozen=True)
 class Table:
-    """A table or figure of the paper."""
+    """A table or figure of the paper.
+
+    ``references`` are by the names of rows in the published figures.
+    """
     name: str
     title: str
     columns: dict[str, Column]
     rows: list[Row]
     claims: list[Claim] = field(default_factory=list)
     figure: dict | None = None
+    references: dict[str, Reference] = field(default_factory=dict)
     note: str | None = None
 
     def __post_init__(self) -> None:
@@ -213,8 +229,10 @@ def read_table(name: str, content: dict, place: str) -> Table:
             for key, value in content.pop('rows', {}).items()]
     claims = [build(Claim, value, f'{place}, claims')
               for value in content.pop('claims', [])]
+    references = {key: build(Reference, value, f'{place}, references/{key}')
+                  for key, value in content.pop('references', {}).items()}
     table = build(Table, content, place, name=name, columns=columns, rows=rows,
-                  claims=claims)
+                  claims=claims, references=references)
     for row in rows:
         check_row(table, row, place)
     known = {row.name for row in rows}

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pandas import DataFrame
 
 from .claims import order_agreement
+from .model_zoo import describe_reference
 from .published import Figure, read_published
 from .results import ABSENT, DONE, Cell, RowResult, TableResult
 from .suite import Column, Suite
@@ -175,6 +176,12 @@ def remarks_on(suite: Suite, result: TableResult) -> list[str]:
                         'videos could not be read'] = None
         if row.row.note:
             remarks[f'{row.row.label}: {row.row.note}'] = None
+    for name, figures in result.others.items():
+        reference = result.table.references.get(name)
+        if reference is not None:
+            label = next(iter(figures.values())).label
+            said = describe_reference(reference.model, reference.note)
+            remarks[f'{label}: {said}'] = None
     if suite.compared != 'values':
         for name, column in result.table.columns.items():
             agreed, pairs = order_agreement(result, name)
