@@ -1,9 +1,13 @@
 """Kinetics-400 as X-CLIP's family reads it: a frame of each of 8 equal parts of a video,
 at random in training, the middle one in evaluation; crops, colour jitter, grey.
 
-Colours are drawn once for a clip.
+Colours are drawn once for a clip. ``blending`` is for the systems that blend clips.
 """
 _base_ = 'kinetics400.py'
+
+blending = dict(type='RandomBatchAugment', augments=[
+    dict(type='MixupBlending', alpha=0.8, num_classes=400),
+    dict(type='CutmixBlending', alpha=1.0, num_classes=400)])
 
 train_pipeline = [
     dict(type='OpenVideo'),

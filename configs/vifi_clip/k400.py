@@ -13,9 +13,7 @@ _base_ = ['../_base_/runtime.py', '../_base_/vifi_clip.py',
 
 model = dict(
     cls_head=dict(classes='kinetics400', label_smooth_eps=0.1),
-    data_preprocessor=dict(blending=dict(type='RandomBatchAugment', augments=[
-        dict(type='MixupBlending', alpha=0.8, num_classes=400),
-        dict(type='CutmixBlending', alpha=1.0, num_classes=400)])))
+    data_preprocessor=dict(blending=_base_.blending))
 train_pipeline = _base_.train_pipeline
 val_pipeline = _base_.val_pipeline
 for pipeline in (train_pipeline, val_pipeline):

@@ -15,9 +15,7 @@ _base_ = ['../_base_/runtime.py', '../_base_/xclip.py',
 
 model = dict(
     cls_head=dict(classes='kinetics400', label_smooth_eps=0.1),
-    data_preprocessor=dict(blending=dict(type='RandomBatchAugment', augments=[
-        dict(type='MixupBlending', alpha=0.8, num_classes=400),
-        dict(type='CutmixBlending', alpha=1.0, num_classes=400)])))
+    data_preprocessor=dict(blending=_base_.blending))
 optim_wrapper = dict(paramwise_cfg=dict(
     flat_decay_mult=0., custom_keys={
         name: dict(lr_mult=10.) for name in (

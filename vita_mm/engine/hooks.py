@@ -113,21 +113,26 @@ class TextOncePerStepHook(Hook):
     """
 
     def before_train(self, runner) -> None:
-        self.head = unwrapped(runner.model).cls_head
-        if not isinstance(self.head, VitaCLIPTextHead):
-            self.head = None  # which has no text
-            return
-        self.head.share_classes(
-            is_model_wrapper(runner.model) and get_world_size() > 1)
+        head = text_head(runner)
+        if head is not None:
+            head.share_classes(is_model_wrapper(runner.model) and get_world_size() > 1)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        if self.head is not None:
-            self.head.last_micro_batch = runner.optim_wrapper.should_sync()
+        head = text_head(runner)
+        if head is not None:
+            head.last_micro_batch = runner.optim_wrapper.should_sync()
 
     def after_train(self, runner) -> None:
-        if self.head is not None:
-            self.head.share_classes(False)
-            self.head.last_micro_batch = True
+        head = text_head(runner)
+        if head is not None:
+            head.share_classes(False)
+            head.last_micro_batch = True
+
+
+def text_head(runner) -> VitaCLIPTextHead | None:
+    """The head of the runner's model, if it has a text side."""
+    head = unwrapped(runner.model).cls_head
+    return head if isinstance(head, VitaCLIPTextHead) else None
 
 
 @HOOKS.register_module()
