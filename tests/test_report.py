@@ -207,7 +207,7 @@ def test_the_report_on_values(tmp_path):
                  'each kind of prompt adds', 'git.commit: a1b2c3', 'stale 1'):
         assert said in text, said
     assert '66.6' not in text and 'Traceback' not in text
-    assert text.index('E2E') < text.index('X-CLIP-B/16 (ECCV\'22) |') < text.index(
+    assert text.index('E2E') < text.index('| ActionCLIP |') < text.index(
         '| Vita-CLIP, templates')
     shown = page.read_text()
     assert shown.count('<img src="data:image/png;base64,') == 3
