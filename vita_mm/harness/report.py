@@ -18,8 +18,8 @@ from .claims import check_claim, order_agreement
 from .figures import draw
 from .results import Check, TableResult
 from .suite import Suite
-from .tables import (NONE, RANKS, agreement, printed, remarks_on, texts_of, title_of,
-                     to_csv, to_latex)
+from .tables import (NONE, RANKS, agreement, printed, references_of, remarks_on,
+                     texts_of, title_of, to_csv, to_latex)
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -96,7 +96,7 @@ def make_markdown(suite: Suite, results: list[TableResult], machine: dict[str, s
     for result in results:
         parts += [f'## {plain(heading(result))}',
                   markdown_table(printed(suite, result)),
-                  markdown_list(remarks_on(suite, result))]
+                  markdown_list(remarks_on(suite, result) + references_of(result))]
     if checks:
         parts += ['## Claims', markdown_table(DataFrame(map(claim_line, checks)))]
     if images:

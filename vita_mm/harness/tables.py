@@ -176,18 +176,21 @@ def remarks_on(suite: Suite, result: TableResult) -> list[str]:
                         'videos could not be read'] = None
         if row.row.note:
             remarks[f'{row.row.label}: {row.row.note}'] = None
-    for name, figures in result.others.items():
-        reference = result.table.references.get(name)
-        if reference is not None:
-            label = next(iter(figures.values())).label
-            said = describe_reference(reference.model, reference.note)
-            remarks[f'{label}: {said}'] = None
     if suite.compared != 'values':
         for name, column in result.table.columns.items():
             agreed, pairs = order_agreement(result, name)
             if pairs:
                 remarks[f'{column.title}: {agreement(agreed, pairs)}'] = None
     return [*remarks, *filter(None, [result.table.note])]
+
+
+def references_of(result: TableResult) -> list[str]:
+    """Where the paper's systems are that are no rows of the suite."""
+    return [
+        f'{next(iter(figures.values())).label}: '
+        + describe_reference(reference.model, reference.note)
+        for name, figures in result.others.items()
+        if (reference := result.table.references.get(name))]
 
 
 def to_csv(suite: Suite, result: TableResult) -> str:
