@@ -12,11 +12,12 @@ from pathlib import Path
 
 import torch
 import torch.distributed
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.config.utils import ConfigParsingError
 from mmengine.dist import init_dist
 from mmengine.runner import Runner
 
+from vita_mm.arguments import add_common_arguments  # noqa: F401
 from vita_mm.errors import UserError
 from vita_mm.tracking import guard
 
@@ -33,17 +34,6 @@ RUNNER_KEYS = {
     'launcher', 'env_cfg', 'log_processor', 'log_level', 'visualizer', 'default_scope',
     'randomness', 'custom_imports', 'model_wrapper_cfg', 'compile'}
 GLOO_TIMEOUT = timedelta(minutes=30)
-
-
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--work-dir', help='where checkpoints and logs go')
-    parser.add_argument('--launcher', default='none',
-                        choices=('none', 'pytorch', 'slurm', 'mpi'))
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
-                        help='overrides, such as train_cfg.max_epochs=2')
-    # torchrun passes it to scripts on some versions; LOCAL_RANK is what counts.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
-                        help=argparse.SUPPRESS)
 
 
 def read_config(args: argparse.Namespace) -> Config:

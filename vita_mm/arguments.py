@@ -1,0 +1,109 @@
+"""What the command lines of the tools share.
+
+The standard library alone is imported, and ``tools/arguments.py`` reads this file by its
+path, so that ``--help`` does not wait for torch.
+"""
+import argparse
+from collections.abc import Iterator
+
+BRACKETS = {'[': ']', '(': ')'}
+QUOTES = '\'"'
+WORDS = {'true': True, 'false': False, 'none': None}
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--work-dir', help='where checkpoints and logs go')
+    parser.add_argument('--launcher', default='none',
+                        choices=('none', 'pytorch', 'slurm', 'mpi'))
+    add_config_options(parser)
+    # torchrun passes it to scripts on some versions; LOCAL_RANK is what counts.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
+                        help=argparse.SUPPRESS)
+
+
+def add_config_options(parser: argparse.ArgumentParser, name: str = '--cfg-options',
+                       default: dict | None = {},
+                       help: str = 'overrides, such as train_cfg.max_epochs=2'
+                       ) -> None:
+    parser.add_argument(name, nargs='+', metavar='KEY=VALUE', action=KeyValues,
+                        default=default, help=help)
+
+
+class KeyValues(argparse.Action):
+    """Collects ``KEY=VALUE ...`` in a dict, see :func:`parse_value`."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        found = dict(getattr(namespace, self.dest) or {})
+        for text in values:
+            key, equals, value = text.partition('=')
+            if not equals or not key.strip():
+                parser.error(f'{option_string}: {text!r} is no KEY=VALUE; quote a value '
+                             'that has spaces')
+            found[key.strip()] = parse_value(value)
+        setattr(namespace, self.dest, found)
+
+
+def parse_value(text: str):
+    """A value as it is written on a command line.
+
+    Numbers, ``true``, ``false`` and ``none`` are what they say, ``[a, b]`` is a list and
+    ``(a, b)`` a tuple of values, and what stands in quotes is a string. All else is a
+    string as it is written, spaces included. As in MMEngine ``a,b`` is a list too, but
+    only of words: a name with a slash or a space in it stays whole.
+    """
+    bare = text.strip()
+    if is_quoted(bare):
+        return bare[1:-1]
+    if bare[:1] in BRACKETS and closes_at_end(bare):
+        items = [parse_value(item.strip()) for item in split(bare[1:-1])]
+        return tuple(items) if bare[0] == '(' else items
+    items = list(split(text))
+    if len(items) > 1 and not any(set(item) & set('/\\ ') and not is_quoted(item.strip())
+                                  for item in items):
+        return [parse_value(item) for item in items]
+    for kind in (int, float):
+        try:
+            return kind(bare)
+        except ValueError:
+            continue
+    return WORDS.get(bare.lower(), text)
+
+
+def is_quoted(text: str) -> bool:
+    return len(text) > 1 and text[0] in QUOTES and text.find(text[0], 1) == len(text) - 1
+
+
+def closes_at_end(text: str) -> bool:
+    """Whether the bracket that opens a text is closed by its last character."""
+    return [place for place, depth in depths(text) if depth == 0][:1] == [len(text) - 1]
+
+
+def split(text: str) -> Iterator[str]:
+    """The parts between the commas that stand in no brackets or quotes."""
+    start = 0
+    for place, depth in depths(text):
+        if text[place] == ',' and depth == 0:
+            yield text[start:place]
+            start = place + 1
+    if text[start:].strip():
+        yield text[start:]
+
+
+def depths(text: str) -> Iterator[tuple[int, int]]:
+    """Each place outside of quotes with the number of brackets open behind it."""
+    closing, quote, start = [], None, True
+    for place, letter in enumerate(text):
+        if quote:
+            quote = None if letter == quote else quote
+            start = False
+            continue
+        # An apostrophe within a word opens nothing.
+        if letter in QUOTES and start and letter in text[place + 1:]:
+            quote = letter
+            continue
+        if letter in BRACKETS:
+            closing.append(BRACKETS[letter])
+        elif closing and letter == closing[-1]:
+            closing.pop()
+        yield place, len(closing)
+        start = letter == ',' or letter in BRACKETS or start and letter.isspace()
