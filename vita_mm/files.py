@@ -98,7 +98,7 @@ def locate(path: str) -> str:
     A relative path is looked up in the current folder, then in the project's: the
     configs name ``data/...`` whatever folder a tool is started from.
     """
-    if os.path.isabs(path) or os.path.exists(path) or not os.path.exists(ROOT / path):
+    if not path or os.path.exists(path) or not os.path.exists(ROOT / path):
         return path
     return str(ROOT / path)
 
