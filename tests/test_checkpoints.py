@@ -23,6 +23,11 @@ def repack(source, target, compression=zipfile.ZIP_DEFLATED):
             new.writestr(entry.filename, old.read(entry))
 
 
+@pytest.fixture(autouse=True)
+def no_slack(monkeypatch):
+    monkeypatch.setattr('vita_mm.checkpoints.SLACK', 0)
+
+
 def refused_unread(path):
     """The error of a file that is not even begun to be unpacked."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as caught:

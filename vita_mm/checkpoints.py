@@ -1,7 +1,8 @@
 """Reading and writing tensors safely: checkpoints are untrusted input.
 
-What a checkpoint unpacks to is limited to ``INFLATION`` times its size on disk: once,
-for torch does not compress. ``VITA_MM_CHECKPOINT_INFLATION=20`` takes compressed ones.
+What a file unpacks to is limited to ``INFLATION`` times its size on disk, once, for torch
+does not compress tensors, and ``SLACK`` bytes more, for it does compress what surrounds
+them. ``VITA_MM_CHECKPOINT_INFLATION=20`` takes files that somebody has compressed.
 """
 import os
 import pickle
@@ -16,6 +17,7 @@ from .errors import UserError
 from .files import replacing
 
 INFLATION = 1.0
+SLACK = 2**26
 OLD_PICKLES = 5  # before the tensors of a file of torch before 1.6
 # Allowed by torch's safe unpickler, but a few bytes can ask it for any amount of memory.
 GREEDY = ('builtins bytearray', '__builtin__ bytearray')
@@ -67,11 +69,12 @@ def check_size(path: Path, inflation: float | None = None) -> None:
     with zipfile.ZipFile(path) as content:
         entries = content.infolist()
         unpacked = sum(entry.file_size for entry in entries)
-        if unpacked > limit * path.stat().st_size:
+        size = path.stat().st_size
+        if unpacked > limit * size + SLACK:
             raise UserError(
-                f'{path} is not loaded: its {path.stat().st_size:,} bytes unpack to '
-                f'{unpacked:,}, more than {limit:g} times as many; if you trust it, set '
-                f'VITA_MM_CHECKPOINT_INFLATION={-(-unpacked // path.stat().st_size)}')
+                f'{path} is not loaded: its {size:,} bytes unpack to {unpacked:,}, more '
+                f'than {limit:g} times as many; if you trust it, set '
+                f'VITA_MM_CHECKPOINT_INFLATION={-(-unpacked // size)}')
         for entry in entries:
             if entry.filename.endswith('.pkl'):
                 with content.open(entry) as file:
