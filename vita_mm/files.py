@@ -51,11 +51,14 @@ def read_json(path: Path) -> dict | None:
         return None
 
 
-def read_lines(path: str | Path) -> list[str]:
+def read_lines(path: str | Path, what: str = 'the list') -> list[str]:
     """The lines of a list, as they are written; a line ends at a line feed alone.
 
     Other characters that end lines for ``str.splitlines``, such as U+2028, may be part
     of a name. A byte order mark and the carriage returns of Windows are left out.
+
+    Args:
+        what: the file is, for messages.
 
     Raises:
         UserError: if it cannot be read, or is no text in UTF-8.
@@ -63,7 +66,7 @@ def read_lines(path: str | Path) -> list[str]:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise UserError(f'cannot read {path}: {error.strerror}') from error
+        raise UserError(f'cannot read {what} {path}: {error.strerror}') from error
     if content.startswith(OTHER_MARKS) or b'\0' in content:
         raise UserError(f'{path} is not text in UTF-8 but perhaps in UTF-16: save it as '
                         'UTF-8')

@@ -174,10 +174,7 @@ def annotations(ann_file: str) -> list[tuple[str, str]]:
     Raises:
         UserError: if it cannot be read or is empty.
     """
-    try:
-        lines = read_lines(ann_file)
-    except UserError as error:
-        raise UserError(f'the annotation file cannot be used: {error}') from error
+    lines = read_lines(ann_file, 'the annotation file')
     found = [(f'{ann_file}, line {number}', line)
              for number, line in enumerate(lines, 1) if line.strip(' \t')]
     if not found:
