@@ -122,13 +122,16 @@ def lasting(path: str) -> str:
 def safe_cell(value):
     """A value for a table of CSV; a text that a spreadsheet would take for a formula is
     led by an apostrophe. Numbers stay numbers."""
-    if not isinstance(value, str) or not value.startswith(FORMULA_STARTS):
+    if not isinstance(value, str):
         return value
+    text = value.replace('\r', ' ')  # is written without quotes, and read as a line end
+    if not value.startswith(FORMULA_STARTS):
+        return text
     try:
         float(value)
     except ValueError:
-        return f"'{value}"
-    return value
+        return f"'{text}"
+    return text
 
 
 def hold(path: Path, what: str):
