@@ -3,6 +3,7 @@ import errno
 import json
 import multiprocessing
 import os
+import runpy
 import signal
 import sys
 import time
@@ -313,6 +314,18 @@ def test_datasets_of_a_config(tmp_path, make_dataset):
     with pytest.raises(UserError, match='val_dataloader does not build'):
         find_datasets(Config(dict(val_dataloader=dict(dataset=dict(type='No')))),
                       ['val'])
+
+
+def test_the_tool_prints_no_control_characters(capsys, monkeypatch):
+    tools = Path(__file__).resolve().parent.parent / 'tools'
+    monkeypatch.syspath_prepend(str(tools))
+    show = runpy.run_path(str(tools / 'check_dataset.py'))['show']
+    counts = dict.fromkeys(('videos', 'readable', 'short', *check.FAULTS), 1)
+    show(dict(counts, annotations=['list\x1b]0;.txt'], file='\x1bc.json', faults=[
+        dict(path='a\x1b[2J.mp4', fault='broken', reason='\x9b')]))
+    said = capsys.readouterr().out
+    assert 'a\\x1b[2J.mp4: broken (\\x9b)' in said
+    assert '\x1b]' not in said and '\x1bc' not in said and '\x9b' not in said
 
 
 def test_the_tool_says_what_it_found(tmp_path, make_dataset):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import Payload, tiny_clip_config
 
+from vita_mm.description import describe
 from vita_mm.errors import UserError
 from vita_mm.models.clip import load_clip, misfit, supported_architectures
 
@@ -396,3 +397,17 @@ def test_files_are_found_from_any_folder(tmp_path, tiny_weights, monkeypatch):
     monkeypatch.setattr('vita_mm.files.ROOT', tmp_path / 'project')
     monkeypatch.chdir(tmp_path)
     assert same_weights(load_clip('clip/tiny.json', 'clip/tiny.pt'), tiny_weights())
+
+
+def test_a_description_names_its_clip_for_any_folder(tmp_path, tiny_weights, monkeypatch):
+    folder = tmp_path / 'folder'
+    folder.mkdir()
+    shutil.copy(tiny_weights(), folder / 'tiny.pt')
+    monkeypatch.chdir(folder)
+    described = describe(
+        dict(clip=dict(arch=tiny_clip_config(), pretrained='tiny.pt'),
+             cls_head=dict(classes=['a', 'b']),
+             data_preprocessor=dict(mean=[0, 0, 0], std=[1, 1, 1])),
+        [dict(type='SampleFrames', clip_len=4, frame_interval=2)])
+    monkeypatch.chdir(tmp_path)
+    assert same_weights(load_clip(**described['clip']), tiny_weights())

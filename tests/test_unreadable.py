@@ -100,6 +100,20 @@ def test_an_unreadable_video_is_a_miss_or_left_out_and_counted(unreadable, top1)
     assert (found['acc/videos_read'], found['acc/videos_unreadable']) == (3, 1)
 
 
+def test_the_log_names_each_unreadable_video_once(monkeypatch):
+    said = []
+    monkeypatch.setattr('vita_mm.data.metrics.print_log',
+                        lambda text, *_: said.append(text))
+    metric = SplitAccMetric(num_splits=2)
+    for _ in range(2):  # as each epoch and each set of prompts does
+        given = list(results(*ROWS))
+        given[3]['unreadable'] = 'the video a\x1b[2J.mp4 cannot be decoded'
+        metric.process(None, given)
+        assert metric.evaluate(4)['acc/videos_unreadable'] == 1
+    assert said == ['1 videos could not be read:\n'
+                    'the video a\\x1b[2J.mp4 cannot be decoded']
+
+
 def test_splits_have_their_own_accuracy_counts_mean_and_deviation():
     metric = SplitAccMetric(num_splits=2)
     metric.process(None, list(results(*ROWS)))

@@ -1,13 +1,15 @@
 """Accuracies that say of how many videos they are."""
+import logging
 from statistics import mean, pstdev
 
 import numpy as np
 from mmaction.evaluation.metrics import AccMetric
 from mmaction.registry import METRICS
+from mmengine.logging import print_log
 
 from vita_mm.classes import read_classes
 from vita_mm.confusion import Confusion
-from vita_mm.errors import UserError
+from vita_mm.errors import UserError, printable
 
 
 @METRICS.register_module()
@@ -15,7 +17,7 @@ class VideoAccMetric(AccMetric):
     """MMAction2's accuracy, with the number of videos that were and were not read.
 
     Copies of a dataset differ in their broken and missing videos: an accuracy without
-    these counts means little. Scores that are not finite, which would count as some
+    these counts means little. The log names them. Scores that are not finite, which would count as some
     class or other, stop the evaluation.
 
     Args:
@@ -30,6 +32,7 @@ class VideoAccMetric(AccMetric):
             raise UserError(f"unreadable must be 'miss' or 'exclude', not {unreadable!r}")
         self.unreadable = unreadable
         self._confusions = {}
+        self._named = set()
 
     def process(self, data_batch, data_samples: list[dict]) -> None:
         for number, sample in enumerate(data_samples, len(self.results) + 1):
@@ -40,7 +43,7 @@ class VideoAccMetric(AccMetric):
                     'the weights or the precision')
         super().process(data_batch, data_samples)
         for result, sample in zip(self.results[-len(data_samples):], data_samples):
-            result['unreadable'] = bool(sample.get('unreadable'))
+            result['unreadable'] = sample.get('unreadable')
             result['splits'] = sample.get('splits')
 
     def compute_metrics(self, results: list[dict], split: str = '',
@@ -52,6 +55,7 @@ class VideoAccMetric(AccMetric):
             split: under which :meth:`take_confusions` gives it.
             classes: of the scores; default those of the dataset.
         """
+        self.name_faults(results)
         readable = [result for result in results if not result['unreadable']]
         counts = dict(videos_read=len(readable),
                       videos_unreadable=len(results) - len(readable))
@@ -68,6 +72,15 @@ class VideoAccMetric(AccMetric):
             np.array([not result['unreadable'] for result in results]),
             classes or (self.dataset_meta or {}).get('classes'))
         return dict(super().compute_metrics(results), **counts)
+
+    def name_faults(self, results: list[dict]) -> None:
+        """Log which videos could not be read and why, each once."""
+        faults = {result['unreadable'] for result in results if result['unreadable']}
+        new = sorted(faults - self._named)
+        self._named |= faults
+        if new:
+            print_log(f'{len(new)} videos could not be read:\n'
+                      + printable('\n'.join(new)), 'current', logging.WARNING)
 
     def take_confusions(self) -> dict[str, Confusion]:
         """Those of the last evaluation by split (or ``''``), which are given but once.
@@ -125,7 +138,7 @@ class SplitAccMetric(VideoAccMetric):
             if not key.startswith('videos_'):
                 values = [float(split[key]) for split in splits]
                 metrics.update({key: mean(values), f'{key}_std': pstdev(values)})
-        unreadable = sum(result['unreadable'] for result in results)
+        unreadable = sum(bool(result['unreadable']) for result in results)
         return dict(metrics, videos_read=len(results) - unreadable,
                     videos_unreadable=unreadable)
 
