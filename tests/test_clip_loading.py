@@ -369,7 +369,7 @@ def test_weights_that_are_no_numbers(tmp_path, tiny_weights):
     state = torch.load(tiny_weights(), weights_only=True)
     state['visual.proj'][3, 2] = float('nan')
     torch.save(state, tmp_path / 'failed.pt')
-    with pytest.raises(UserError, match='failed.pt .*visual.proj has values that are not'):
+    with pytest.raises(UserError, match='failed.pt .*visual.proj has values that'):
         load_clip(tiny_clip_config(), str(tmp_path / 'failed.pt'))
 
 

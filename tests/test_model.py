@@ -1,6 +1,7 @@
 """The whole model: equal to the plain reference, and a good MMAction2 recognizer."""
 import copy
 import itertools
+import json
 
 import open_clip
 import pytest
@@ -11,6 +12,7 @@ from mmaction.structures import ActionDataSample
 from mmengine.optim import OptimWrapper
 from mmengine.runner import load_checkpoint
 
+from vita_mm.description import KEY, describe, tell_activation
 from vita_mm.errors import UserError
 from vita_mm.models.recognizer import pack_identity
 
@@ -383,6 +385,33 @@ def test_old_checkpoint_does_not_say_its_activation(
         with pytest.raises(UserError, match=r'other settings \((Quick)?GELU\)'):
             model.load_state_dict(state)
     assert len(said) == note
+
+
+@pytest.mark.parametrize('clip, loads', [
+    (dict(quick_gelu=True), True), (dict(quick_gelu=False), False), ({}, False),
+    (dict(arch=tiny_clip_config(quick_gelu=True)), True),
+    (dict(arch='ViT-B-16', pretrained='openai'), True),
+    (dict(arch='ViT-B-16', pretrained='/some/file.pt'), False)], ids=str)
+def test_old_checkpoint_whose_description_says_its_activation(build_model, clip, loads):
+    """The model has QuickGELU."""
+    model = build_model(clip=dict(quick_gelu=True))
+    description = describe(
+        dict(clip=dict(dict(arch=tiny_clip_config(), pretrained='gone.pt'), **clip),
+             cls_head=dict(classes=['a', 'b']),
+             data_preprocessor=dict(mean=[0, 0, 0], std=[1, 1, 1])),
+        [dict(type='SampleFrames', clip_len=4, frame_interval=2)])
+    state = model.state_dict()
+    old = {key: value for key, value in model.clip_identity.items() if key != 'settings'}
+    state['_extra_state'] = pack_identity(old, model.cls_head.classes)
+    checkpoint = dict(state_dict=state, meta={KEY: json.dumps(description)})
+    tell_activation(checkpoint)
+    if loads:
+        model.load_state_dict(checkpoint['state_dict'])
+    else:
+        with pytest.raises(UserError, match='other settings .*GELU'):
+            model.load_state_dict(checkpoint['state_dict'])
+    tell_activation(dict(state_dict={}))
+    tell_activation(dict(state_dict=dict(_extra_state=torch.zeros(3)), meta={}))
 
 
 @both_ways

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from .classes import read_classes, read_templates
 from .errors import UserError
 from .files import lasting
-from .models.clip import read_architecture
+from .models.clip import demands_quick_gelu, read_architecture
+from .models.recognizer import pack_identity, unpack_identity
 
 KEY = 'vita_mm'
 MOST = 4096  # frames, prompts or context vectors: no file makes us allocate more
@@ -133,6 +134,27 @@ def read_description(checkpoint: dict, path: str) -> dict:
         raise UserError(f'{path} describes its model in a way that is not understood '
                         f'({error}): give its config (--config CONFIG)') from error
     return description
+
+
+def tell_activation(checkpoint: dict) -> None:
+    """Write the activation of an old checkpoint's CLIP from its description, where there
+    is one, to where :func:`vita_mm.models.recognizer.check_settings` compares it."""
+    state = checkpoint.get('state_dict')
+    if not isinstance(state, dict) or '_extra_state' not in state:
+        return
+    try:
+        clip = read_description(checkpoint, '')['clip']
+        identity = unpack_identity(state['_extra_state'])
+        quick_gelu = clip.get('quick_gelu')
+        if quick_gelu is None and isinstance(clip['arch'], str):
+            quick_gelu = demands_quick_gelu(clip['arch'], str(clip.get('pretrained')))
+        if quick_gelu is None:
+            quick_gelu = bool(read_architecture(clip['arch']).get('quick_gelu'))
+    except UserError:  # no description, or another fault that loading names
+        return
+    if identity['clip']['settings'] is None:
+        identity['clip']['quick_gelu'] = quick_gelu
+        state['_extra_state'] = pack_identity(**identity)
 
 
 def check_fields(description: dict) -> None:

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from .checkpoints import read_tensors
 from .data.dataset import describe_fault
 from .description import (describe, evaluation_pipeline, model_config, read_description,
-                          view_pipeline)
+                          tell_activation, view_pipeline)
 from .engine.zero_shot import video_features
 from .errors import UserError
 from .models import VitaCLIP
@@ -95,6 +95,7 @@ def read_model(checkpoint: str | Path, config: str | None = None,
                         'state_dict of tensors')
     description = (describe_config(config) if config
                    else read_description(content, checkpoint))
+    tell_activation(content)
     if clip is not None:
         description['clip']['pretrained'] = clip
     return description, state

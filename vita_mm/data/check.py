@@ -56,7 +56,8 @@ def find_datasets(config: Config, parts: list[str]) -> list:
     """The datasets of a config's dataloaders, those of the same annotations once.
 
     Args:
-        parts: of ``train``, ``val`` and ``test``; those that the config does not have are passed over.
+        parts: of ``train``, ``val`` and ``test``; those that the config does not have
+            are passed over.
 
     Raises:
         UserError: if there are none, or one of them cannot be built.
@@ -316,7 +317,8 @@ def open_videos(videos: list[str], full: bool, workers: int, timeout: float,
     Arguments and errors are those of :func:`check_dataset`.
     """
     waiting = deque(videos)
-    openers = [Opener(command, timeout, full, lenient) for _ in range(min(workers, len(videos)))]
+    openers = [Opener(command, timeout, full, lenient)
+               for _ in range(min(workers, len(videos)))]
     try:
         for opener in openers:  # first all of them, for each takes a moment to start
             opener.start()

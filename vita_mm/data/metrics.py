@@ -17,8 +17,8 @@ class VideoAccMetric(AccMetric):
     """MMAction2's accuracy, with the number of videos that were and were not read.
 
     Copies of a dataset differ in their broken and missing videos: an accuracy without
-    these counts means little. The log names them. Scores that are not finite, which would count as some
-    class or other, stop the evaluation.
+    these counts means little. The log names them. Scores that are not finite, which
+    would count as some class or other, stop the evaluation.
 
     Args:
         unreadable: whether a video that cannot be read counts as a ``'miss'`` or is left

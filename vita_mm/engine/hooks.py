@@ -15,7 +15,8 @@ from mmengine.registry import HOOKS
 
 from vita_mm.confusion import Confusion
 from vita_mm.data import VideoAccMetric
-from vita_mm.description import KEY, describe, evaluation_pipeline
+from vita_mm.description import (KEY, describe, evaluation_pipeline,
+                                 tell_activation)
 from vita_mm.errors import UserError
 from vita_mm.models import VitaCLIPTextHead
 from vita_mm.tracking import get_backend
@@ -101,6 +102,9 @@ class DescriptionHook(Hook):
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         if self.description is not None:
             checkpoint['meta'][KEY] = self.description
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        tell_activation(checkpoint)
 
 
 @HOOKS.register_module()

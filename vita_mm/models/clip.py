@@ -38,9 +38,10 @@ PLAIN_VISION = dict(
     scale_heads=False, scale_attn_inner=False, scale_attn=False, scale_fc=False)
 PLAIN_TEXT = dict(
     vocab_size=49408, hf_model_name=None, hf_tokenizer_name=None, tokenizer_mode=None,
-    tokenizer_kwargs=None, embed_cls=False, no_causal_mask=False, final_ln_after_pool=False, proj_bias=False,
-    proj_type='linear', block_type=None, qk_norm=False, scaled_cosine_attn=False,
-    scale_heads=False, scale_attn_inner=False, scale_attn=False, scale_fc=False)
+    tokenizer_kwargs=None, embed_cls=False, no_causal_mask=False,
+    final_ln_after_pool=False, proj_bias=False, proj_type='linear', block_type=None,
+    qk_norm=False, scaled_cosine_attn=False, scale_heads=False, scale_attn_inner=False,
+    scale_attn=False, scale_fc=False)
 
 # In OpenAI's archives beside the weights: integers about the model, and masks.
 OPENAI_SIZES = ('input_resolution', 'context_length', 'vocab_size')

@@ -70,15 +70,17 @@ def pack_identity(clip: dict, classes: list[str] | None) -> torch.Tensor:
 
 
 def unpack_identity(packed: torch.Tensor) -> dict:
-    """The inverse of :func:`pack_identity`; ``settings`` is None in old checkpoints.
+    """The inverse of :func:`pack_identity`; ``settings`` is None in old checkpoints, for
+    which ``quick_gelu`` may say more, see :func:`vita_mm.description.tell_activation`.
 
     Raises:
         UserError: if it is none.
     """
     try:
         identity = json.loads(bytes(packed.cpu().tolist()))
-        clip = {key: str(identity['clip'][key]) for key in ('arch', 'pretrained', 'sha256')}
-        clip['settings'] = identity['clip'].get('settings')
+        found = identity['clip']
+        clip = {key: str(found[key]) for key in ('arch', 'pretrained', 'sha256')}
+        clip |= {key: found.get(key) for key in ('settings', 'quick_gelu')}
         return dict(clip=clip, classes=identity['classes'])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError('the checkpoint does not say which CLIP it belongs to: its '
@@ -133,8 +135,9 @@ def check_checkpoint(model: CLIPRecognizer, state_dict: dict, prefix: str, *_) -
 def check_settings(theirs: dict, ours: dict) -> None:
     """Refuse a CLIP of the same weights that computes something else from them.
 
-    Old checkpoints do not hold the settings. Their activation is then told from how the
-    CLIP is named; where that does not say it, the model's is taken.
+    Old checkpoints do not hold the settings. Their activation is then told from their
+    description, or from how the CLIP is named; where neither says it, the model's is
+    taken.
 
     Args:
         theirs, ours: identities of the checkpoint's and the model's CLIP.
@@ -144,7 +147,9 @@ def check_settings(theirs: dict, ours: dict) -> None:
     """
     given = theirs['settings']
     if given is None:
-        quick = demands_quick_gelu(theirs['arch'], theirs['pretrained'])
+        quick = theirs['quick_gelu']
+        if quick is None:
+            quick = demands_quick_gelu(theirs['arch'], theirs['pretrained'])
         if quick is None:
             print_log('the checkpoint does not say what activation its CLIP has, nor '
                       f"does the CLIP's name: the model's is taken ({ours['settings']})",
