@@ -113,7 +113,17 @@ def lies_about_sizes(path):
             new.writestr(entry.filename, content)
 
 
-@pytest.mark.parametrize('make', [fifo, text, cut, code, lies_about_sizes])
+def hides_its_size(path):
+    """An archive whose table says that its largest entry unpacks to ten bytes."""
+    torch.save(dict(weight=torch.zeros(10_000)), path.with_name('honest.pth'))
+    repack(path.with_name('honest.pth'), path)
+    with zipfile.ZipFile(path, 'a') as archive:
+        archive.getinfo('honest/data/0').file_size = 10
+        archive.writestr('honest/more', b'')  # else the table is not written anew
+
+
+@pytest.mark.parametrize('make', [fifo, text, cut, code, lies_about_sizes,
+                                  hides_its_size])
 def test_what_is_no_whole_checkpoint_of_tensors_is_refused(tmp_path, make):
     make(tmp_path / 'wrong.pth')
     with pytest.raises(UserError, match='wrong.pth'):

@@ -14,7 +14,7 @@ from conftest import Payload, tiny_clip_config
 
 from vita_mm.description import describe
 from vita_mm.errors import UserError
-from vita_mm.models.clip import load_clip, misfit, supported_architectures
+from vita_mm.models.clip import check_network, load_clip, misfit, supported_architectures
 
 
 def named_architectures(error):
@@ -262,6 +262,16 @@ def test_without_a_network_the_error_comes_at_once(empty_cache, monkeypatch):
         with pytest.raises(UserError, match=f'127.0.0.1:{port} is not reached.*local'):
             load_clip('ViT-B-16', 'openai')
     assert time.monotonic() - start < 10
+
+
+def test_a_proxy_is_asked_in_place_of_the_host(empty_cache, monkeypatch):
+    monkeypatch.delenv('no_proxy', raising=False)
+    monkeypatch.delenv('NO_PROXY', raising=False)
+    with socket.create_server(('127.0.0.1', 0)) as proxy:
+        monkeypatch.setenv('https_proxy', f'127.0.0.1:{proxy.getsockname()[1]}')
+        check_network('https://hub.invalid/file')
+    with pytest.raises(OSError, match='127.0.0.1:.* is not reached'):
+        check_network('https://hub.invalid/file')
 
 
 def test_a_silent_name_server_is_not_waited_for(empty_cache, monkeypatch):

@@ -17,7 +17,7 @@ from vita_mm.confusion import Confusion
 from vita_mm.data import VideoAccMetric
 from vita_mm.description import (KEY, describe, evaluation_pipeline,
                                  tell_activation)
-from vita_mm.errors import UserError
+from vita_mm.errors import UserError, printable
 from vita_mm.models import VitaCLIPTextHead
 from vita_mm.tracking import get_backend
 
@@ -161,7 +161,7 @@ class SubstituteHook(Hook):
             runner.logger.warning(
                 f'epoch {runner.epoch + 1}: {len(faults)} of '
                 f'{len(runner.train_dataloader.dataset)} training videos were replaced '
-                'by others:\n' + '\n'.join(faults))
+                'by others:\n' + printable('\n'.join(faults)))
 
 
 @HOOKS.register_module()

@@ -219,7 +219,8 @@ def check_network(url: str) -> None:
     """Raises OSError unless the host of an address, or the proxy before it, takes a
     connection within ``PATIENCE``."""
     place = urllib.parse.urlsplit(url)
-    proxy = urllib.request.getproxies().get(place.scheme)
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(place.scheme) or proxies.get('all')
     if proxy and not urllib.request.proxy_bypass(place.hostname):
         place = urllib.parse.urlsplit(proxy if '://' in proxy else f'http://{proxy}')
     port = place.port or (80 if place.scheme == 'http' else 443)

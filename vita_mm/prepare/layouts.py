@@ -173,7 +173,7 @@ def read_json(path: Path) -> object:
     except json.JSONDecodeError as error:
         raise UserError(f'{path}, line {error.lineno}: not valid json ({error.msg})'
                         ) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f'cannot read {path}: {error}') from error
 
 
