@@ -1,6 +1,7 @@
 """Reading and writing tensors safely: checkpoints are untrusted input."""
 import os
 import pickle
+import re
 from pathlib import Path
 
 import torch
@@ -39,17 +40,35 @@ def write_atomically(checkpoint: dict, path: str | Path) -> None:
     os.replace(partial, path)
 
 
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint that a path names: a file itself, a work dir its last weights.
+
+    Raises:
+        UserError: if there is none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        if not path.is_file():
+            raise UserError(f'there is no checkpoint {path}')
+        return path
+    found = newest_whole_checkpoint(path)
+    if found is None:
+        raise UserError(f'the folder {path} holds no whole checkpoint epoch_N.pth or '
+                        'iter_N.pth: train there first, or name a file')
+    return found
+
+
 def newest_whole_checkpoint(work_dir: str | Path) -> Path | None:
-    """The last ``epoch_N.pth`` of a folder that can be read.
+    """The last ``epoch_N.pth`` or ``iter_N.pth`` of a folder that can be read.
 
     A run killed while it saved leaves a file that is cut off; the one before counts.
     """
-    def epoch(path: Path) -> int:
-        number = path.stem.removeprefix('epoch_')
-        return int(number) if number.isdigit() else -1
+    def number(path: Path) -> int:
+        found = re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', path.name, re.ASCII)
+        return int(found[1]) if found else -1
 
-    files = [path for path in Path(work_dir).glob('epoch_*.pth') if epoch(path) >= 0]
-    for path in sorted(files, key=epoch, reverse=True):
+    files = [path for path in Path(work_dir).glob('*.pth') if number(path) >= 0]
+    for path in sorted(files, key=number, reverse=True):
         try:
             read_tensors(path)
         except UserError as error:
