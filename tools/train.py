@@ -40,7 +40,7 @@ def main() -> None:
             read_tensors(path)
             config.load_from, config.resume = str(path), True
     if args.amp:
-        config.optim_wrapper.type = 'AutocastOptimWrapper'
+        config.precision = 'bfloat16'
     if args.no_validate:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
     if args.auto_scale_lr:

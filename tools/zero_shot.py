@@ -3,9 +3,10 @@
     python tools/zero_shot.py CONFIG CHECKPOINT [--suite paper|mini]
     tools/dist_zero_shot.sh CONFIG CHECKPOINT NUM_GPUS [--suite paper|mini]
 
-CONFIG is the one that CHECKPOINT was trained with; the datasets are those of
-configs/zero_shot. Each is read once for each model, whatever the number of prompts and
-splits. Writes results.json into the work dir; --resume goes on after an interruption.
+CONFIG is the one that CHECKPOINT was trained with, a file or a work dir, whose last
+weights count; the datasets are those of configs/zero_shot. Each is read once for each
+model, whatever the number of prompts and splits. Writes results.json into the work dir;
+--resume goes on after an interruption.
 """
 import argparse
 import hashlib
@@ -21,11 +22,13 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.registry import init_default_scope
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from vita_mm.checkpoints import read_tensors
+from vita_mm.checkpoints import find_checkpoint, read_tensors
 from vita_mm.engine.runs import (add_common_arguments, evaluate, join_group,
                                  read_config, use_trained_model)
+from vita_mm.engine.selection import find_selection, say
 from vita_mm.errors import UserError, cli_errors
 from vita_mm.files import read_json, write_json
 from vita_mm.tracking import MLflowTracking
@@ -95,7 +98,8 @@ def evaluation_key(config: Config, checkpoint: str | None) -> str:
         UserError: if the annotations of the dataset have a fault.
     """
     dataset = DATASETS.build(config.test_dataloader.dataset)
-    content = [config.model.to_dict(), config.test_dataloader.dataset.to_dict(),
+    content = [config.get('precision'), config.model.to_dict(),
+               config.test_dataloader.dataset.to_dict(),
                config.test_cfg.to_dict(), config.test_evaluator.to_dict(),
                digest_dataset(dataset), checkpoint and digest_file(checkpoint)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -118,11 +122,16 @@ def rows_of(dataset: str, reading: str | None, config: Config, metrics: dict
     return rows
 
 
-def make_table(rows: list[dict]) -> Table:
+def make_table(rows: list[dict], chosen: str | None) -> Table:
+    """
+    Args:
+        chosen: how the weights were, if they are not the last of a training.
+    """
     table = Table('dataset', 'prompts', 'model', '1', '2', '3', 'mean ± std', 'videos',
                   box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
                   title='zero-shot top-1 accuracy (%) on three splits; ± is their '
-                        'standard deviation (ddof=0)')
+                        'standard deviation (ddof=0)',
+                  caption=chosen and escape(f"Vita-CLIP's weights are the {chosen}"))
     for column in table.columns:
         column.no_wrap = True
     place = {row['dataset']: index for index, row in reversed(list(enumerate(rows)))}
@@ -131,7 +140,8 @@ def make_table(rows: list[dict]) -> Table:
         group = (row['dataset'], row['prompts'])
         lost = row['videos_unreadable']
         table.add_row(
-            *(group if group != before else ('', '')), NAMES[row['model']],
+            *(group if group != before else ('', '')),
+            NAMES[row['model']] + (', best' if chosen and row['model'] != FROZEN else ''),
             *(f'{100 * split["top1"]:.1f}' for split in row['splits']),
             f'{100 * row["top1"]:.1f} ± {100 * row["top1_std"]:.1f}',
             str(row['videos_read']) + (f', {lost} unreadable' if lost else ''))
@@ -151,8 +161,10 @@ def start_parent(trained: Config, args: argparse.Namespace) -> MLflowTracking:
 
 def main() -> None:
     args = parse_args()
-    checkpoint, overrides = args.checkpoint, args.cfg_options
-    read_tensors(checkpoint)
+    checkpoint = args.checkpoint = str(find_checkpoint(args.checkpoint))
+    overrides = args.cfg_options
+    selection = find_selection(read_tensors(checkpoint), checkpoint)
+    chosen = None if selection is None else say(selection)
     args.cfg_options = {}
     trained = read_config(args)
     args.cfg_options = overrides
@@ -171,7 +183,7 @@ def main() -> None:
     try:
         rows = run(passes, args, parent)
         if parent:
-            report(rows, trained, args, parent)
+            report(rows, chosen, trained, args, parent)
             parent.close()
     except BaseException as error:
         if parent:
@@ -202,11 +214,11 @@ def run(passes: list[tuple], args: argparse.Namespace, parent: MLflowTracking | 
     return rows
 
 
-def report(rows: list[dict], trained: Config, args: argparse.Namespace,
-           parent: MLflowTracking) -> None:
+def report(rows: list[dict], chosen: str | None, trained: Config,
+           args: argparse.Namespace, parent: MLflowTracking) -> None:
     results = dict(
         config=args.config, checkpoint=args.checkpoint, suite=args.suite,
-        checkpoint_sha256=digest_file(args.checkpoint), rows=rows)
+        checkpoint_sha256=digest_file(args.checkpoint), weights=chosen, rows=rows)
     path = Path(trained.work_dir, 'results.json')
     write_json(path, results)
     for row in rows:
@@ -214,7 +226,7 @@ def report(rows: list[dict], trained: Config, args: argparse.Namespace,
         parent.add_scalars({f'{name}/{key}': row[key]
                             for key in ('top1', 'top1_std', 'videos_read')})
     parent.add_text('results.json', json.dumps(results, indent=1))
-    Console().print(make_table(rows))
+    Console().print(make_table(rows, chosen))
     print(f'written to {path}')
 
 
