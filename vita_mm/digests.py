@@ -37,23 +37,44 @@ def digest_dataset(dataset, trust: bool | None = None) -> str:
 
     Args:
         dataset: of MMEngine, wrapped or not.
-        trust: take sizes and times of change of the videos for their contents; the
-            digest then begins with ``trusted:``. None: as ``VITA_MM_TRUST_DATA`` says.
+        trust: see :func:`digests_of`.
     """
-    trust = trusts_data() if trust is None else trust
+    return digests_of(dataset, trust)[0]
+
+
+def digests_of(dataset, trust: bool | None = None) -> tuple[str, str]:
+    """Two digests of a dataset: by the contents of its videos, and by their looks.
+
+    Args:
+        dataset: of MMEngine, wrapped or not.
+        trust: do not read the videos: sizes and times of change, of which the second
+            digest is, stand for the first as well. None: as ``VITA_MM_TRUST_DATA`` says.
+
+    Returns:
+        The second, and where videos are trusted the first, begins with ``trusted:``.
+    """
     lists, videos = [], []
     for part in parts_of(dataset):
         lists += annotation_files(part)
         videos += [part.get_data_info(index).get('filename')
                    for index in range(len(part))]
     videos = [os.fspath(video) for video in videos if video]
-    found = stamps_of(videos) if trust else digest_files(videos)
+    seen = look_at(videos)
+    looks = {path: f'{status.st_size} {status.st_mtime_ns}'
+             for path, status in seen.items()}
+    trusted = TRUSTED + digest_of(lists, videos, looks)
+    if trusts_data() if trust is None else trust:
+        return trusted, trusted
+    return digest_of(lists, videos, digest_seen(seen)), trusted
+
+
+def digest_of(lists: list[str], videos: list[str], found: dict[str, str]) -> str:
     digest = hashlib.sha256()
     for file in lists:
         digest.update(Path(file).read_bytes())
     for video in videos:
         digest.update(f'{found.get(video, "missing")}\n'.encode())
-    return (TRUSTED if trust else '') + digest.hexdigest()
+    return digest.hexdigest()
 
 
 def parts_of(dataset) -> Iterator:
@@ -79,21 +100,20 @@ def digest_file(path: str | Path) -> str:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def stamps_of(paths: Iterable[str]) -> dict[str, str]:
-    """Size and time of the last change of files; missing ones are left out."""
-    return {path: f'{status.st_size} {status.st_mtime_ns}'
-            for path, status in look_at(paths).items()}
-
-
 def digest_files(paths: Iterable[str]) -> dict[str, str]:
     """SHA-256 of files, of which those are read that have changed since the last time.
 
     What is to be read is shown as a bar if that takes more than a moment. Missing and
     unreadable files are left out.
     """
+    return digest_seen(look_at(paths))
+
+
+def digest_seen(seen: dict[str, os.stat_result]) -> dict[str, str]:
+    """:func:`digest_files` of files that were looked at."""
     found, unread = {}, {}
     with contextlib.closing(Memory()) as memory:
-        for path, status in look_at(paths).items():
+        for path, status in seen.items():
             digest = memory.recall(path, version_of(status))
             if digest is None:
                 unread[path] = status.st_size
@@ -181,7 +201,8 @@ class Memory:
             self.close()
         except sqlite3.Error:  # it is damaged: the next call makes it anew
             self.close()
-            file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                file.unlink()
 
     def recall(self, path: str, version: str) -> str | None:
         try:
