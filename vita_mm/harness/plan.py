@@ -11,7 +11,7 @@ from vita_mm.engine.runs import (keep_test_only, load_config, override,
 from vita_mm.errors import UserError
 from vita_mm.files import read_json
 
-from .folder import ABSENT, DONE, STALE, RunFolder, Standing
+from .folder import ABSENT, DONE, INTERRUPTED, STALE, RunFolder, Standing
 from .inputs import Inputs, identity, plugins_of
 from .names import Names, choose, names_of_test, names_of_training
 from .suite import ROOT, Column, Row, Suite, Table, has_cell
@@ -128,7 +128,8 @@ class Plan:
         self._inputs = Inputs(trust_data)
         self._configs: dict[str, Config] = {}
         self.recipes: dict[str, Recipe] = {}
-        cells = [(table, row, self._recipes_of(table, row)) for table, row in suite.rows()]
+        cells = [(table, row, self._recipes_of(table, row))
+                 for table, row in suite.rows()]
         self._name_recipes()
         self.runs: dict[str, Run] = {}
         self.places: list[Place] = []
@@ -256,7 +257,7 @@ class Plan:
         if trained is not None and not trained.done:
             # An old result is stale: its model is not the one asked for.
             run.standing = Standing(
-                STALE if run.folder.status else ABSENT,
+                ABSENT if run.standing.state in (ABSENT, INTERRUPTED) else STALE,
                 [f'needs {trained.name}, which is {trained.standing.state}'])
         if run.inputs['missing'] and not run.done:
             run.standing = Standing(ABSENT, [run.inputs['missing']])
@@ -292,9 +293,10 @@ class Plan:
                 f'{recipe.name}: all that decides its result is equal'
                 for recipe in recipes if len(recipe.rows) > 1]
 
-    def evaluations(self, training: Run) -> list[Run]:
-        """Of a training, all that the suite has."""
-        return self._evaluations.get(training.name, [])
+    def is_used_up(self, training: Run) -> bool:
+        """Whether a training is done and so are all its evaluations in the suite."""
+        return training.done and all(
+            run.done for run in self._evaluations.get(training.name, []))
 
 
 def chains(runs: list[Run]) -> Iterator[list[Run]]:
