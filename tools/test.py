@@ -3,28 +3,36 @@
     python tools/test.py CONFIG CHECKPOINT
     tools/dist_test.sh CONFIG CHECKPOINT NUM_GPUS
 
-CHECKPOINT may be `none` for a model that has no trained tensors: frozen CLIP.
+CHECKPOINT may be a work dir, which means its last whole weights, or `none` for a model
+that has no trained tensors: frozen CLIP.
 """
 import argparse
 import signal
 
-import torch.distributed
-
-from vita_mm.checkpoints import read_tensors
-from vita_mm.engine.runs import add_common_arguments, evaluate, read_config
-from vita_mm.errors import cli_errors
+from arguments import add_common_arguments
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config')
     parser.add_argument('checkpoint')
     parser.add_argument('--dump', help='write the predictions to this .pkl file')
     add_common_arguments(parser)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    # Late, for they take seconds: --help does not wait for them.
+    import torch.distributed
+
+    from vita_mm.checkpoints import find_checkpoint, read_tensors
+    from vita_mm.engine.runs import evaluate, read_config
+
     config = read_config(args)
-    checkpoint = None if args.checkpoint == 'none' else args.checkpoint
-    if checkpoint:
+    checkpoint = None
+    if args.checkpoint != 'none':
+        checkpoint = str(find_checkpoint(args.checkpoint))
         read_tensors(checkpoint)
     if args.dump:
         config.test_evaluator = [config.test_evaluator,
@@ -35,6 +43,9 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    args = parse_args()
+    from vita_mm.errors import cli_errors
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with cli_errors():
-        main()
+        main(args)

@@ -6,20 +6,18 @@
 import argparse
 import signal
 
-import torch.distributed
-
-import vita_mm
-from vita_mm.checkpoints import newest_whole_checkpoint, read_tensors
-from vita_mm.engine.runs import add_common_arguments, build_runner, read_config
-from vita_mm.errors import cli_errors
+from arguments import add_common_arguments
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('config')
-    parser.add_argument('--resume', nargs='?', const='auto',
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
                         help='go on from this checkpoint; without a path, from the '
                         'newest whole one in the work dir, if there is one')
+    parser.add_argument('--change', nargs='+', default=[], metavar='KEY',
+                        help='with --resume: what is meant to differ from the recipe '
+                        'that was trained so far, such as train_cfg.max_epochs')
     parser.add_argument('--amp', action='store_true',
                         help='mixed precision: autocast to bfloat16')
     parser.add_argument('--no-validate', action='store_true')
@@ -27,18 +25,21 @@ def parse_args() -> argparse.Namespace:
                         help='scale the learning rate to the real batch size')
     parser.add_argument('--seed', type=int)
     add_common_arguments(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.change and not args.resume:
+        parser.error('--change says what differs from what is resumed: it needs --resume')
+    return args
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    # Late, for they take seconds: --help does not wait for them.
+    import torch.distributed
+
+    import vita_mm
+    from vita_mm.engine.recipe import prepare_work_dir
+    from vita_mm.engine.runs import build_runner, read_config
+
     config = read_config(args)
-    if args.resume:
-        path = newest_whole_checkpoint(config.work_dir) if args.resume == 'auto' \
-            else args.resume
-        if path is not None:
-            read_tensors(path)
-            config.load_from, config.resume = str(path), True
     if args.amp:
         config.optim_wrapper.type = 'AutocastOptimWrapper'
     if args.no_validate:
@@ -47,7 +48,11 @@ def main() -> None:
         config.auto_scale_lr.enable = True
     if args.seed is not None:
         config.randomness.seed = args.seed
+    # The lock is held for as long as this process lives.
+    lock, notes = prepare_work_dir(config, args.resume, args.change)  # noqa: F841
     runner = build_runner(config)
+    for note in notes:
+        runner.logger.warning(note)
     with vita_mm.tracking.guard(runner):
         runner.train()
     if torch.distributed.is_initialized():
@@ -55,7 +60,10 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    args = parse_args()
+    from vita_mm.errors import cli_errors
+
     # torchrun and Slurm end a run by SIGTERM: as on Ctrl-C, the run says so first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with cli_errors():
-        main()
+        main(args)

@@ -7,12 +7,13 @@ default_hooks = dict(
     runtime_info=dict(type='RuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='RankZeroLoggerHook', interval=20),
-    param_scheduler=dict(type='ParamSchedulerHook'),
+    param_scheduler=dict(type='StepScheduleHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3,
                     save_best='acc/top1', rule='greater'))
 custom_hooks = [
     dict(type='ClassCheckHook'),
+    dict(type='FiniteHook'),
     dict(type='ExactResumeHook'),
     dict(type='TextOncePerStepHook'),
     dict(type='DescriptionHook'),

@@ -55,6 +55,13 @@ class ExactResumeHook(Hook):
                 for key, buffer in hub['log_scalars'].items()})
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        meta = checkpoint.get('meta', {})
+        # MMEngine (0.10.7) would execute this text, a config of before version 2.
+        meta.pop('config', None)
+        if runner._resume and runner._randomness_cfg.get('seed') is not None:
+            # The sampler has the config's seed; MMEngine would take the checkpoint's
+            # for the rest.
+            meta['seed'] = runner.seed
         hub = checkpoint.get('message_hub', {})
         hub['log_scalars'] = {
             key: HistoryBuffer(buffer['history'].cpu().numpy(),

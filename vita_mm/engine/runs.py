@@ -3,6 +3,7 @@ import argparse
 import copy
 import ctypes
 import difflib
+import hashlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import torch
 import torch.distributed
 from mmengine.config import Config
 from mmengine.config.utils import ConfigParsingError
-from mmengine.dist import init_dist
+from mmengine.dist import get_world_size, init_dist
 from mmengine.runner import Runner
 
 from vita_mm.arguments import add_common_arguments  # noqa: F401
@@ -34,6 +35,9 @@ RUNNER_KEYS = {
     'default_hooks', 'custom_hooks', 'data_preprocessor', 'load_from', 'resume',
     'launcher', 'env_cfg', 'log_processor', 'log_level', 'visualizer', 'default_scope',
     'randomness', 'custom_imports', 'model_wrapper_cfg', 'compile'}
+# Options of a DataLoader that it refuses without workers.
+OF_WORKERS = {'persistent_workers', 'prefetch_factor', 'multiprocessing_context',
+              'timeout'}
 GLOO_TIMEOUT = timedelta(minutes=30)
 
 
@@ -46,9 +50,30 @@ def read_config(args: argparse.Namespace) -> Config:
     config = load_config(args.config)
     override(config, args.cfg_options, '--cfg-options')
     config.launcher = args.launcher
-    stem = os.path.splitext(os.path.basename(args.config))[0]
-    config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{stem}'
+    config.work_dir = (args.work_dir or config.get('work_dir')
+                       or default_work_dir(args.config))
     return config
+
+
+def default_work_dir(path: str | Path) -> str:
+    """The work dir of a config, another one for each config.
+
+    It is below ``work_dirs`` what the config's path is below ``configs``, that of the
+    current folder or of the project, or else below the current folder. A config from
+    elsewhere, or of a name that a file in one of these has too, gets a name that ends in
+    a digest of its path.
+    """
+    path = Path(os.path.abspath(path)).with_suffix('.py')
+    here, project = Path.cwd(), Path(__file__).resolve().parents[2]
+    places = [here / 'configs', project / 'configs', here]
+    place = next((place for place in places if path.is_relative_to(place)), None)
+    if place is not None:
+        name = path.relative_to(place)
+        if not any((other / name).exists() and not (other / name).samefile(path)
+                   for other in places[:places.index(place)]):
+            return f'work_dirs/{name.with_suffix("")}'
+    digest = hashlib.sha256(str(path).encode()).hexdigest()
+    return f'work_dirs/{path.stem}-{digest[:8]}'
 
 
 def load_config(path: str | Path) -> Config:
@@ -139,8 +164,29 @@ def keep_test_only(config: Config) -> None:
     config.test_dataloader.persistent_workers = False
 
 
+def clips_per_step(config: Config) -> int:
+    """Clips of an optimizer step: batch size x accumulation x processes."""
+    return (config.train_dataloader.batch_size * get_world_size()
+            * config.optim_wrapper.get('accumulative_counts', 1))
+
+
+def scale_rate(config: Config) -> None:
+    """Scale the learning rate to the clips of a step, if the config wants it.
+
+    MMEngine's own scaling (0.10.7) does not see accumulation: it is switched off.
+    """
+    scaling = config.get('auto_scale_lr') or {}
+    if config.get('optim_wrapper') and scaling.get('enable'):
+        config.optim_wrapper.optimizer.lr *= (
+            clips_per_step(config) / scaling['base_batch_size'])
+        scaling.enable = False
+
+
 def build_runner(config: Config) -> Runner:
     """A Runner on whatever this machine has: GPUs with NCCL, else CPUs with gloo.
+
+    The loops are built too, but for the test loop of a training: its data need not be
+    there.
 
     Raises:
         UserError: if the config names a class or an argument that does not exist.
@@ -157,9 +203,16 @@ def build_runner(config: Config) -> Runner:
         # MMEngine's default wrapper names a device.
         config.model_wrapper_cfg = dict(
             type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    for part in ('train', 'val', 'test'):
+        loader = config.get(f'{part}_dataloader')
+        if loader and loader.get('num_workers') == 0:
+            for key in OF_WORKERS & loader.keys():
+                del loader[key]
     try:
+        scale_rate(config)
         runner = Runner.from_cfg(config)
-        for name in ('train', 'val', 'test'):
+        loops = ('test', ) if runner._train_loop is None else ('train', )
+        for name in ('val', *loops):
             if getattr(runner, f'_{name}_loop') is not None:
                 loop = getattr(runner, f'{name}_loop')  # builds it, and its dataset
                 check_batches(name, loop.dataloader)
