@@ -120,8 +120,8 @@ def keep_weights(work_dir: str) -> Path:
     if is_main_process():
         last = newest_whole_checkpoint(work_dir)
         if last is None:
-            raise UserError(f'the training left no epoch_*.pth in {work_dir}: let '
-                            'default_hooks.checkpoint save by epoch')
+            raise UserError(f'the training left no checkpoint in {work_dir}: let '
+                            'default_hooks.checkpoint save one')
         content = read_tensors(last)
         write_atomically(dict(meta=content.get('meta', {}),
                               state_dict=content['state_dict']), path)

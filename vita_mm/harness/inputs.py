@@ -24,12 +24,13 @@ TESTING = (*ALWAYS, 'test_dataloader', 'test_cfg', 'test_evaluator')
 # samples are seeded by epoch and index, whoever reads them. Of CLIP, the content counts.
 IDLE = {'auto_scale_lr.enable', 'train_cfg.val_interval', 'train_cfg.val_begin',
         'train_cfg.dynamic_intervals', 'model.clip.pretrained',
+        'model.backbone.checkpointing',
         *(f'{loop}_dataloader.{key}' for loop in ('train', 'test') for key in (
             'batch_size', 'num_workers', 'persistent_workers', 'pin_memory',
             'prefetch_factor'))}
 # Hooks that only look on.
 OBSERVERS = {'runtime_info', 'timer', 'logger', 'checkpoint', 'visualization'}
-OBSERVER_TYPES = {'ConfusionHook', 'DescriptionHook', 'TrackingHook'}
+OBSERVER_TYPES = {'ConfusionHook', 'DescriptionHook', 'FiniteHook', 'TrackingHook'}
 # Keys of files that are digested with what they belong to.
 DIGESTED = {'ann_file', 'arch', 'classes', 'pretrained'}
 
