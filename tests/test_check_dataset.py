@@ -1,4 +1,5 @@
 """tools/check_dataset.py, with real files and with decoders that hang and crash."""
+import errno
 import json
 import multiprocessing
 import os
@@ -12,7 +13,7 @@ import pytest
 from mmengine.config import Config
 
 from test_bad_input import empty, text_file, truncated
-from vita_mm.data import ClipDataset
+from vita_mm.data import ClipDataset, check
 from vita_mm.data.check import OPEN_VIDEO, check_dataset, find_datasets
 from vita_mm.errors import UserError, cli_errors
 from vita_mm.tracking.probes import digest_dataset
@@ -146,27 +147,27 @@ def test_a_second_check_opens_what_changed_and_what_had_faults(
     text_file(tmp_path / 'text.mp4')
     dataset = make_dataset('a.mp4', 'b.mp4', 'text.mp4', 'crash.mp4')
 
-    def check(full=False):
+    def opened(full=False):
         report = check_dataset(dataset, full, 1, command=decoders.command)
         assert (report['readable'], report['full']) == (2, full)
         return decoders.opened()
 
     everything = ['a.mp4', 'b.mp4', 'crash.mp4', 'text.mp4']
-    assert check() == everything
-    assert check() == ['crash.mp4', 'text.mp4']
+    assert opened() == everything
+    assert opened() == ['crash.mp4', 'text.mp4']
     os.utime(tmp_path / 'b.mp4', ns=(0, 10**18))
-    assert check() == ['b.mp4', 'crash.mp4', 'text.mp4']
-    assert check(full=True) == everything
-    assert check(full=True) == ['crash.mp4', 'text.mp4']
-    assert check() == ['crash.mp4', 'text.mp4']
+    assert opened() == ['b.mp4', 'crash.mp4', 'text.mp4']
+    assert opened(full=True) == everything
+    assert opened(full=True) == ['crash.mp4', 'text.mp4']
+    assert opened() == ['crash.mp4', 'text.mp4']
 
     journal = tmp_path / 'list.txt.check.jsonl'
     lines = journal.read_bytes().splitlines(keepends=True)
     whole = [line for line in lines if b'a.mp4' in line]
     rest = [line for line in lines if b'a.mp4' not in line]
     journal.write_bytes(b''.join(rest) + whole[-1][:-30])  # a torn line
-    assert check() == ['a.mp4', 'crash.mp4', 'text.mp4']
-    assert check() == ['crash.mp4', 'text.mp4']
+    assert opened() == ['a.mp4', 'crash.mp4', 'text.mp4']
+    assert opened() == ['crash.mp4', 'text.mp4']
 
 
 def test_a_full_check_finds_damage_between_the_frames(tmp_path, make_dataset):
@@ -220,6 +221,66 @@ def test_of_several_annotation_files_a_video_is_opened_once(tmp_path, make_datas
     assert (report['videos'], report['readable'], report['short']) == (3, 3, 3)
     assert report['annotations'] == files
     assert (tmp_path / 'one.txt+two.txt.check.json').exists()
+
+
+def test_reports_go_where_they_can_be_written(tmp_path, make_dataset, monkeypatch,
+                                              capsys):
+    """Also as root, who may write anywhere: where there should be a folder is a file."""
+    dataset = make_dataset('a.mp4')
+    (tmp_path / 'no_folder').touch()
+    with pytest.raises(UserError, match='cannot write the report .*--out DIR'):
+        check_dataset(dataset, workers=1, out=str(tmp_path / 'no_folder'))
+    report = check_dataset(dataset, workers=1, out=str(tmp_path / 'new' / 'folder'))
+    assert report['file'] == str(tmp_path / 'new' / 'folder' / 'list.txt.check.json')
+    assert json.loads(Path(report['file']).read_text()) == report
+    assert not (tmp_path / 'list.txt.check.jsonl').exists()
+
+    opened = []
+
+    def probe(place):
+        opened.append(place)
+        if place == str(tmp_path / 'list.txt'):
+            raise OSError(errno.EROFS, 'Read-only file system')
+        real(place)
+
+    real = check.probe
+    monkeypatch.setattr(check, 'probe', probe)
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    report = check_dataset(dataset, workers=1)
+    folder, = Path('work_dirs/check').iterdir()
+    assert folder.name.startswith('list.txt-')
+    assert report['file'] == str(folder / 'list.txt.check.json')
+    assert sorted(path.name for path in folder.iterdir()) == [
+        'list.txt.check.json', 'list.txt.check.jsonl']
+    assert f'{tmp_path} cannot be written: the report goes to {folder}' in (
+        capsys.readouterr().out)
+
+
+def test_lenience_is_asked_for_and_remembered(tmp_path, make_dataset, decoders):
+    """What was read leniently is read again by a strict check, which is the default."""
+    script = Path(decoders.command[1])
+    script.write_text(script.read_text().replace(
+        'open_video.main()', """
+open_video.answer = lambda path, full, strict=True: (
+    hostile(path, full) and dict(frames=40) if not strict else
+    hostile(path, full) and dict(fault='broken', reason='strictly'))
+open_video.main()"""))
+    dataset = make_dataset('a.mp4')
+    for lenient, fault, opened in ((True, {}, 1), (True, {}, 0),
+                                   (False, {'a.mp4': 'broken'}, 1), (False, None, 1)):
+        report = check_dataset(dataset, workers=1, command=decoders.command,
+                               lenient=lenient)
+        assert fault is None or faults(report) == fault
+        assert report['lenient'] == lenient
+        assert len(decoders.opened()) == opened
+
+
+def test_lines_that_are_no_records_are_passed_over(tmp_path, make_dataset):
+    dataset = make_dataset('a.mp4')
+    journal = tmp_path / 'list.txt.check.jsonl'
+    journal.write_text('{}\n[]\n7\n{"path": []}\nnull\n"text"\n\n' + '[' * 9999 + '\n')
+    assert check_dataset(dataset, workers=1)['readable'] == 1
 
 
 def test_a_command_that_does_not_start_is_no_fault_of_the_videos(make_dataset):

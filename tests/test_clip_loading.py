@@ -1,4 +1,12 @@
 """Which CLIPs are taken, and where their weights come from."""
+import json
+import pickle
+import shutil
+import socket
+import sys
+import time
+import zipfile
+
 import open_clip
 import pytest
 import torch
@@ -196,6 +204,8 @@ def offline_hub(monkeypatch, tiny_weights):
 
     monkeypatch.setattr(open_clip, 'get_model_config', shrunken)
     monkeypatch.setattr(open_clip, 'download_pretrained', lambda tag: tiny_weights())
+    monkeypatch.setattr('vita_mm.models.clip.find_cached', lambda tag: None)
+    monkeypatch.setattr('vita_mm.models.clip.check_network', lambda url: None)
 
 
 @pytest.mark.parametrize('arch, tag, given, expected', [
@@ -219,10 +229,170 @@ def test_local_file_keeps_the_activation_of_the_architecture(tiny_weights, quick
     assert uses_quick_gelu(load_clip(config, tiny_weights(config))) == quick_gelu
 
 
-def test_no_network_is_said(monkeypatch):
+def test_a_failed_download_is_said(offline_hub, monkeypatch):
     def fail(tag):
         raise OSError('the network is unreachable')
 
     monkeypatch.setattr(open_clip, 'download_pretrained', fail)
     with pytest.raises(UserError, match='unreachable.*local file'):
         load_clip('ViT-B-16', 'openai')
+
+
+@pytest.fixture
+def empty_cache(monkeypatch, tmp_path):
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_CACHE', str(tmp_path))
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', False)
+    for name in ('http_proxy', 'https_proxy', 'all_proxy'):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setattr(open_clip, 'download_pretrained',
+                        lambda tag: pytest.fail('the network is asked'))
+    return tmp_path
+
+
+def test_without_a_network_the_error_comes_at_once(empty_cache, monkeypatch):
+    """The hub's client would try again for most of a minute."""
+    with socket.socket() as closed:  # bound but not listening: it answers to nobody
+        closed.bind(('127.0.0.1', 0))
+        port = closed.getsockname()[1]
+        monkeypatch.setattr('huggingface_hub.constants.ENDPOINT',
+                            f'http://127.0.0.1:{port}')
+        start = time.monotonic()
+        with pytest.raises(UserError, match=f'127.0.0.1:{port} is not reached.*local'):
+            load_clip('ViT-B-16', 'openai')
+    assert time.monotonic() - start < 10
+
+
+def test_a_silent_name_server_is_not_waited_for(empty_cache, monkeypatch):
+    monkeypatch.setattr('vita_mm.models.clip.PATIENCE', 0.2)
+    monkeypatch.setattr(socket, 'create_connection', lambda *_: time.sleep(5))
+    with pytest.raises(UserError, match='is not reached: no answer within 0.2 s'):
+        load_clip('ViT-B-16', 'openai')
+
+
+def test_offline_mode_asks_no_network(empty_cache, monkeypatch):
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+    with pytest.raises(UserError, match='HF_HUB_OFFLINE is set.*local file'):
+        load_clip('ViT-B-16', 'openai')
+
+
+def test_what_is_in_the_cache_needs_no_network(empty_cache, monkeypatch):
+    tag = open_clip.get_pretrained_cfg('ViT-B-16', 'openai')
+    repository = empty_cache / f"models--{tag['hf_hub'].strip('/').replace('/', '--')}"
+    snapshot = repository / 'snapshots' / 'a1b2'
+    snapshot.mkdir(parents=True)
+    (repository / 'refs').mkdir()
+    (repository / 'refs' / 'main').write_text('a1b2')
+    (snapshot / 'open_clip_model.safetensors').write_text('no weights')
+    with pytest.raises(UserError, match='a1b2/open_clip_model.safetensors is not loaded'):
+        load_clip('ViT-B-16', 'openai')
+
+
+# OpenAI's archives
+
+
+def write_archive(path, config, weights, openai=True):
+    """A TorchScript archive laid out as OpenAI's, in half precision."""
+    model = open_clip.CLIP(**config)
+    model.load_state_dict(torch.load(weights, weights_only=True))
+    if openai:
+        for name, value in (('input_resolution', 16), ('context_length', 77),
+                            ('vocab_size', 49408)):
+            model.__dict__.pop(name, None)  # open_clip's are no buffers
+            model.register_buffer(name, torch.tensor(value))
+    traced = torch.jit.trace_module(model.eval(), dict(
+        encode_image=torch.zeros(1, 3, 16, 16),
+        encode_text=torch.zeros(1, 77, dtype=torch.long)), check_trace=False)
+    traced.half().save(str(path))
+    return {name: tensor.half().float()
+            for name, tensor in torch.load(weights, weights_only=True).items()}
+
+
+@pytest.mark.filterwarnings('ignore:Converting a tensor', 'ignore:.*torch.jit')
+@pytest.mark.parametrize('openai, given, expected', [
+    (True, None, True), (True, False, False), (False, None, False)])
+def test_an_archive_of_openai(tmp_path, tiny_weights, openai, given, expected):
+    config = tiny_clip_config()
+    wanted = write_archive(tmp_path / 'archive.pt', config, tiny_weights(), openai)
+    clip = load_clip(config, str(tmp_path / 'archive.pt'), given)
+    state = clip.model.state_dict()
+    assert state.keys() == wanted.keys()
+    assert all(torch.equal(state[name], wanted[name]) for name in wanted)
+    assert uses_quick_gelu(clip) == expected
+
+
+class Module:
+    """Is pickled as a class of an archive's own code."""
+
+    def __init__(self, **attributes):
+        self.attributes = attributes
+
+    def __reduce__(self):
+        return Module, (), self.attributes
+
+
+Module.__module__, Module.__qualname__ = '__torch__', 'Module'
+
+
+def pack(path, module):
+    """An archive with this module, without any code."""
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('a/constants.pkl', b'\x80\x02).')
+        archive.writestr('a/data.pkl', pickled(module))
+
+
+def pickled(module):
+    sys.modules['__torch__'] = sys.modules[__name__]
+    try:
+        return pickle.dumps(module, 2)
+    finally:
+        del sys.modules['__torch__']
+
+
+def test_an_archive_runs_no_code(tmp_path):
+    pack(tmp_path / 'hostile.pt', Module(weight=Payload(tmp_path / 'executed')))
+    with pytest.raises(UserError, match='hostile.pt is not loaded .*it asks for'):
+        load_clip(tiny_clip_config(), str(tmp_path / 'hostile.pt'))
+    assert not (tmp_path / 'executed').exists()
+
+
+def test_an_archive_that_contains_itself_ends(tmp_path):
+    module = Module()
+    module.attributes['part'] = module
+    pack(tmp_path / 'endless.pt', module)
+    with pytest.raises(UserError, match='endless.pt is not loaded'):
+        load_clip(tiny_clip_config(), str(tmp_path / 'endless.pt'))
+
+
+def test_weights_that_are_no_numbers(tmp_path, tiny_weights):
+    state = torch.load(tiny_weights(), weights_only=True)
+    state['visual.proj'][3, 2] = float('nan')
+    torch.save(state, tmp_path / 'failed.pt')
+    with pytest.raises(UserError, match='failed.pt .*visual.proj has values that are not'):
+        load_clip(tiny_clip_config(), str(tmp_path / 'failed.pt'))
+
+
+# What identifies a CLIP
+
+
+@pytest.mark.parametrize('change', [
+    dict(quick_gelu=True), dict(vision=dict(head_width=16)), dict(text=dict(heads=4)),
+    dict(vision=dict(norm_kwargs=dict(eps=1e-3))), dict(text=dict(pool_type='eos')),
+    dict(vision=dict(act_kwargs=dict(approximate='tanh')))], ids=str)
+def test_the_same_weights_can_be_another_clip(tiny_weights, change):
+    plain = load_clip(tiny_clip_config(), tiny_weights()).identity
+    other = load_clip(tiny_clip_config(**change), tiny_weights()).identity
+    assert plain['sha256'] == other['sha256']
+    assert plain['settings'] != other['settings']
+    assert plain['settings'] == ('vision: 4 heads, GELU, eps 1e-05; text: 2 heads, GELU, '
+                                 'eps 1e-05, pooled by argmax')
+
+
+def test_files_are_found_from_any_folder(tmp_path, tiny_weights, monkeypatch):
+    (tmp_path / 'project' / 'clip').mkdir(parents=True)
+    (tmp_path / 'project' / 'clip' / 'tiny.json').write_text(
+        json.dumps(tiny_clip_config()))
+    shutil.copy(tiny_weights(), tmp_path / 'project' / 'clip' / 'tiny.pt')
+    monkeypatch.setattr('vita_mm.files.ROOT', tmp_path / 'project')
+    monkeypatch.chdir(tmp_path)
+    assert same_weights(load_clip('clip/tiny.json', 'clip/tiny.pt'), tiny_weights())

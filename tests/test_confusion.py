@@ -6,10 +6,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 from mlflow import MlflowClient
 
-from vita_mm.confusion import Confusion
+from vita_mm.attention_pictures import draw_frames
+from vita_mm.confusion import Confusion, draw
 from vita_mm.data import SplitAccMetric, VideoAccMetric
+from vita_mm.files import safe_cell
 from world import CLASSES, run, write_world
 
 FILES = ['confused_pairs.csv', 'confusion.csv', 'confusion.png', 'per_class.csv']
@@ -96,9 +99,41 @@ def test_a_picture_has_room_for_any_number_of_classes(tmp_path, classes, right):
     scores = np.eye(classes)[labels if right else (labels + 1) % classes]
     names = [f'{index} $_{{$ ' + 'very ' * index + 'long' for index in range(classes)]
     confusion = Confusion.of(scores, labels, np.ones(len(labels), bool), names)
-    confusion.save(tmp_path, 'title')
+    confusion.save(tmp_path, 'run $x_{$ of $5')
     height, width, _ = cv2.imread(str(tmp_path / 'confusion.png')).shape
     assert height >= 2 * classes and 1000 < height < width < 3000
+
+
+@pytest.mark.parametrize('title', ['$x_{$', '$5 to $6', r'$\alpha$', 'a\nb$c$d'])
+def test_a_dollar_in_a_picture_is_a_dollar(title, tmp_path):
+    frames = np.zeros((2, 8, 8, 3), np.uint8)
+    draw_frames(frames, [], title, tmp_path / 'frames.png')
+    confusion = Confusion.of(np.eye(2), np.arange(2), np.ones(2, bool), ['a', title])
+    figure = draw(confusion, title)
+    texts = [text for text in figure.findobj(Text) if title in str(text.get_text())
+             .replace(r'\$', '$')]
+    assert len(texts) > 1
+    for text in texts:
+        _, is_formula = text._preprocess_math(text.get_text())
+        assert is_formula is False
+    confusion.save(tmp_path, title)
+
+
+def test_names_are_no_formulas_of_a_spreadsheet(tmp_path):
+    names = ['=cmd|"/c calc"!A1', '+1+1', '-2+3', '@SUM(A1)', '\t=1', '\r=1', '-1.5',
+             '+7', 'a=b', 'plain']
+    scores = np.roll(np.eye(10), 1, axis=1)  # each is taken for the next
+    confusion = Confusion.of(scores, np.arange(10), np.ones(10, bool), names)
+    for file in confusion.save(tmp_path, 'title')[:3]:
+        for row in read(file):
+            for cell in row:
+                assert not cell.startswith(('=', '@', '\t', '\r')), file
+                assert not cell.startswith(('+', '-')) or float(cell), file
+    safe = [f"'{name}".replace('\r', ' ') for name in names[:6]] + names[6:]
+    assert [row[0] for row in read(tmp_path / 'per_class.csv')[1:]] == safe
+    assert read(tmp_path / 'confusion.csv')[0] == ['class', *safe]
+    assert {row[1] for row in read(tmp_path / 'confused_pairs.csv')[1:]} == set(safe)
+    assert safe_cell(-1.5) == -1.5 and safe_cell(None) is None
 
 
 @pytest.fixture(scope='module')

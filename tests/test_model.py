@@ -12,6 +12,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import load_checkpoint
 
 from vita_mm.errors import UserError
+from vita_mm.models.recognizer import pack_identity
 
 NO_PROMPTS = dict(summary=False, local=False, num_global=0)
 PREPROCESSOR = dict(type='ActionDataPreprocessor', mean=[120., 115., 105.],
@@ -340,6 +341,57 @@ def test_checkpoint_of_another_clip(build_model, tiny_weights, tmp_path, load):
     with pytest.raises(UserError, match='another CLIP') as caught:
         load(build_model(), state, tmp_path)
     assert other in str(caught.value)
+
+
+@both_ways
+@pytest.mark.parametrize('change', [
+    dict(quick_gelu=True), dict(vision=dict(head_width=16))], ids=str)
+def test_checkpoint_of_a_clip_with_other_settings(build_model, tiny_weights, tmp_path,
+                                                  load, change):
+    """The same weights with another activation or other heads are another CLIP."""
+    weights = tiny_weights()
+    model = build_model(clip=dict(pretrained=weights))
+    other = build_model(arch=tiny_clip_config(**change), clip=dict(pretrained=weights))
+    with pytest.raises(UserError, match='same weights but other settings'):
+        load(other, model.state_dict(), tmp_path)
+    load(build_model(), model.state_dict(), tmp_path)
+
+
+@pytest.mark.parametrize('arch, pretrained, quick, loads, note', [
+    ('ViT-B-16', 'openai', True, True, False),
+    ('ViT-B-16', 'openai', False, False, False),
+    ('ViT-B-16', 'laion2b_s34b_b88k', False, True, False),
+    ('ViT-B-16', 'laion2b_s34b_b88k', True, False, False),
+    ('ViT-B-16-quickgelu', '/some/file.pt', True, True, False),
+    ('ViT-B-16-quickgelu', '/some/file.pt', False, False, False),
+    ('ViT-B-16', '/some/file.pt', True, True, True),
+    ('ViT-B-16', '/some/file.pt', False, True, True),
+    ('custom', 'None', True, True, True)])
+def test_old_checkpoint_does_not_say_its_activation(
+        build_model, tiny_weights, monkeypatch, arch, pretrained, quick, loads, note):
+    said = []
+    monkeypatch.setattr('vita_mm.models.recognizer.print_log',
+                        lambda text, *_: said.append(text))
+    model = build_model(clip=dict(quick_gelu=quick))
+    state = model.state_dict()
+    old = {key: value for key, value in model.clip_identity.items() if key != 'settings'}
+    state['_extra_state'] = pack_identity(
+        dict(old, arch=arch, pretrained=pretrained), model.cls_head.classes)
+    if loads:
+        model.load_state_dict(state)
+    else:
+        with pytest.raises(UserError, match=r'other settings \((Quick)?GELU\)'):
+            model.load_state_dict(state)
+    assert len(said) == note
+
+
+@both_ways
+@pytest.mark.parametrize('value', [float('nan'), float('-inf')])
+def test_checkpoint_of_a_failed_training(build_model, tmp_path, load, value):
+    state = build_model().state_dict()
+    state['backbone.time_embedding'][1, 3] = value
+    with pytest.raises(UserError, match='values of backbone.time_embedding that are not'):
+        load(build_model(), state, tmp_path)
 
 
 @both_ways

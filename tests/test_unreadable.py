@@ -60,6 +60,7 @@ def test_in_evaluation_the_sample_keeps_its_label_and_says_so(videos):
     assert '1.mp4 cannot be decoded' in broken.unreadable and broken.gt_label.item() == 1
     assert '2.mp4 does not exist' in missing.unreadable and missing.gt_label.item() == 2
     assert whole.unreadable is None
+    assert broken.video.endswith('1.mp4') and whole.video.endswith('3.mp4')
 
 
 def test_the_union_of_lists_has_each_video_once_and_knows_its_lists(videos):
@@ -122,6 +123,18 @@ def test_a_split_chooses_among_its_candidates_only():
     metric.process(None, [sample])
     with pytest.raises(UserError, match="'d' is the class of a video"):
         metric.evaluate(1)
+
+
+@pytest.mark.parametrize('metric', [VideoAccMetric(), SplitAccMetric(num_splits=2)])
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_scores_that_are_no_numbers_become_no_accuracy(metric, value):
+    given = list(results(*ROWS))
+    given[1]['pred_score'][2] = value
+    with pytest.raises(UserError, match='scores of the video 2 are not finite'):
+        metric.process(None, given)
+    given[1]['video'] = 'videos/b.mp4'
+    with pytest.raises(UserError, match='scores of the video videos/b.mp4 are not'):
+        metric.process(None, given)
 
 
 @pytest.mark.parametrize('options, sentence', [

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from .pictures import literal
 from .rollout import LayerAttention
 
 # Of the frame under the hottest and under the coldest patch, what stays.
@@ -75,7 +76,7 @@ def draw_frames(frames: np.ndarray, heats: list[Heat], title: str, path: Path) -
                     layout='constrained')
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.05, hspace=0, wspace=0)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(literal(title), fontsize=11)
     for line, (name, images) in zip(figure.subplots(len(rows), count, squeeze=False),
                                     rows):
         for axes, image in zip(line, images):
@@ -113,7 +114,7 @@ def draw_shares(layers: list[LayerAttention], title: str, path: Path) -> dict:
         axes.bar(range(1, len(layers) + 1), part, bottom=bottom, width=0.86,
                  color=COLOURS[kind], label=kind)
         bottom += part
-    axes.set(title=title, xlabel='layer', ylim=(0, 1),
+    axes.set(title=literal(title), xlabel='layer', ylim=(0, 1),
              ylabel='share of the attention of CLS', xticks=range(1, len(layers) + 1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.spines[['top', 'right']].set_visible(False)

@@ -1,9 +1,9 @@
 """Class names in the order of their ids, and manual prompts."""
 import csv
 from importlib import resources
-from pathlib import Path
 
 from .errors import UserError
+from .files import locate, read_lines
 
 LABELS = resources.files('vita_mm') / 'labels'
 
@@ -24,9 +24,10 @@ def read_classes(source: str | list[str]) -> list[str]:
     """Class names, cleaned for a prompt: underscores become spaces.
 
     Args:
-        source: a list of names, a text file with one name per line, or the name of a
-            list that comes with this package (``kinetics400``); ``ucf101:folder`` is
-            another column of such a list.
+        source: a list of names, a text file with one name per line (looked up in the
+            current folder, then in the project's), or the name of a list that comes with
+            this package (``kinetics400``); ``ucf101:folder`` is another column of such a
+            list.
 
     Raises:
         UserError: if there is no such list, or a name is empty or there twice.
@@ -63,12 +64,14 @@ def read_packaged(source: str) -> list[str] | None:
 
 def read_file(path: str) -> list[str]:
     try:
-        text = Path(path).read_text(encoding='utf-8-sig')
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_lines(locate(path))
+    except UserError as error:
         raise UserError(f'classes={path!r} is neither a readable text file ({error}) nor '
                         'one of the lists that come with vita_mm: '
                         + ', '.join(packaged_classes())) from error
-    return text.rstrip('\n').split('\n')
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
 
 
 def read_templates(source: str | list[str]) -> list[str]:
@@ -83,7 +86,7 @@ def read_templates(source: str | list[str]) -> list[str]:
     """
     file = LABELS / 'templates' / f'{source}.txt' if isinstance(source, str) else None
     if file is not None and '{' not in source and file.is_file():
-        templates = file.read_text(encoding='utf-8').splitlines()
+        templates = read_lines(file)
     else:
         templates = [source] if isinstance(source, str) else list(source)
     for template in templates:

@@ -10,6 +10,7 @@ Of each evaluation a folder holds, see :meth:`Confusion.save`:
   a column; an unreadable video is taken for none;
 - ``confused_pairs.csv``: the same without the diagonal and zeros, most frequent first:
   of all ``videos`` of the class ``true`` so many were ``mistaken`` for ``predicted``;
+  in all three a name that a spreadsheet would take for a formula is led by ``'``;
 - ``confusion.png``: all three as far as they can be read in a picture.
 """
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from mmaction.evaluation import ConfusionMatrix
+
+from vita_mm.files import safe_cell
+from vita_mm.pictures import literal
 
 # From a trace to all.
 RIGHT, WRONG = ('#e3ebf4', '#0b3c6f'), ('#fbe3d4', '#b5480b')
@@ -110,12 +114,13 @@ class Confusion:
             The files.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        matrix = pd.DataFrame(self.matrix, pd.Index(self.classes, name='class'),
-                              self.classes)
+        names = [safe_cell(name) for name in self.classes]
+        matrix = pd.DataFrame(self.matrix, pd.Index(names, name='class'), names)
         options = dict(float_format='%.6g', encoding='utf-8')
-        self.per_class.to_csv(folder / 'per_class.csv', index=False, **options)
+        for name, table in (('per_class', self.per_class),
+                            ('confused_pairs', self.pairs)):
+            table.map(safe_cell).to_csv(folder / f'{name}.csv', index=False, **options)
         matrix.to_csv(folder / 'confusion.csv', **options)
-        self.pairs.to_csv(folder / 'confused_pairs.csv', index=False, **options)
         draw(self, title).savefig(folder / 'confusion.png', dpi=DPI)
         return [folder / name for name in ('per_class.csv', 'confusion.csv',
                                            'confused_pairs.csv', 'confusion.png')]
@@ -137,7 +142,7 @@ def draw(confusion: Confusion, title: str) -> Figure:
     widths = [side + 2.5, 2, 4.5] if named else [side, 3.5, 5]
     figure = Figure(figsize=(sum(widths), side + 1.5), layout='constrained')
     FigureCanvasAgg(figure)
-    figure.suptitle(f'{title}\n{summary(confusion)}', fontsize=11)
+    figure.suptitle(literal(f'{title}\n{summary(confusion)}'), fontsize=11)
     matrix, accuracies, pairs = figure.subplots(1, 3, width_ratios=widths)
     draw_matrix(matrix, confusion)
     if named:
@@ -237,7 +242,7 @@ def finish(axes, title: str, right: float) -> None:
 
 
 def short(name: str) -> str:
-    """A name that fits into a picture, its dollars not taken for formulas."""
+    """A name that fits into a picture."""
     if len(name) > NAME_LENGTH:
         name = f'{name[:NAME_LENGTH - 1]}…'
-    return name.replace('$', r'\$')
+    return literal(name)

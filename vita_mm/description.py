@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from .classes import read_classes, read_templates
 from .errors import UserError
+from .files import lasting
 from .models.clip import read_architecture
 
 KEY = 'vita_mm'
@@ -90,6 +91,8 @@ def describe(model: dict, pipeline: list[dict], classes: list[str] | None = None
         head['templates'] = read_templates(head['templates'])
     if str(clip.get('arch')).endswith('.json'):
         clip['arch'] = read_architecture(clip['arch'])
+    if isinstance(clip.get('pretrained'), str):
+        clip['pretrained'] = lasting(clip['pretrained'])
     description = json.loads(json.dumps(description))
     try:
         check_fields(description)

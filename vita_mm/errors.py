@@ -1,6 +1,20 @@
-"""What a user got wrong, said in one sentence."""
+"""What a user got wrong, or his machine ran out of, said in one sentence."""
 import contextlib
+import errno
 import sys
+
+# What the machine, not the code, is at fault for, and what to do about it.
+REASONS = {
+    errno.ENOSPC: 'no space, or no inode, is left on the disk: make room',
+    errno.EDQUOT: 'the quota of the disk is used up: make room',
+    errno.EROFS: 'the file system is read-only: choose another place',
+    errno.EACCES: 'permission is denied: change it, or choose another place',
+    errno.EPERM: 'it is not permitted: choose another place',
+    errno.EMFILE: 'this process has too many open files: raise `ulimit -n`',
+    errno.ENFILE: 'this machine has too many open files: close some',
+    errno.EIO: 'the disk has failed to read or write: look at it',
+    errno.ESTALE: 'the network disk has lost the file: try again',
+    errno.ENAMETOOLONG: 'the name is too long: choose a shorter one'}
 
 
 class UserError(Exception):
@@ -9,15 +23,38 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def cli_errors():
-    """End a tool with the sentence of a :class:`UserError` and exit code 2."""
+    """End a tool with one sentence and exit code 2, where its user or the machine is at
+    fault: on a :class:`UserError`, and on an ``OSError`` of :data:`REASONS`."""
     try:
         yield
     except UserError as error:
         # An error that crosses a DataLoader worker carries that process's traceback
         # in its text; the sentence itself is what follows the last class name.
         sentence = str(error).rsplit(f'{UserError.__name__}: ', 1)[-1].strip()
-        print(f'error: {sentence}', file=sys.stderr, flush=True)
-        sys.exit(2)
+        end(sentence)
+    except OSError as error:
+        if error.errno not in REASONS:
+            raise
+        end(describe_os_error(error))
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr, flush=True)
         sys.exit(130)
+
+
+def end(sentence: str) -> None:
+    print(f'error: {printable(sentence)}', file=sys.stderr, flush=True)
+    sys.exit(2)
+
+
+def describe_os_error(error: OSError) -> str:
+    """The file, if it is known, and what is wrong with it."""
+    reason = REASONS.get(error.errno, error.strerror or str(error))
+    return f'{error.filename or "a file"} cannot be read or written: {reason}'
+
+
+def printable(text: str) -> str:
+    """A text as it may go to a terminal: control characters, which could move the cursor
+    or rename the window, are written as escapes; line ends and tabs stay."""
+    return ''.join(
+        letter if letter.isprintable() or letter in '\n\t'
+        else letter.encode('unicode_escape').decode() for letter in str(text))

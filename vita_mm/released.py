@@ -16,7 +16,7 @@ from torch import Tensor
 from .checkpoints import read_tensors
 from .classes import packaged_classes, read_classes
 from .errors import UserError
-from .models.clip import LoadedCLIP, fingerprint
+from .models.clip import LoadedCLIP, identify
 from .models.recognizer import VitaCLIP, pack_identity
 from .models.text import VitaCLIPTextHead
 
@@ -356,9 +356,8 @@ def build_clip(config: dict, state: dict[str, Tensor], path: str) -> LoadedCLIP:
         raise UserError(f'the CLIP inside {path} is not whole: '
                         + ' '.join(str(error).split())) from error
     model.requires_grad_(False).eval()
-    identity = dict(arch='custom', pretrained=str(path), sha256=fingerprint(model))
     return LoadedCLIP(model, open_clip.SimpleTokenizer(
-        context_length=model.context_length), identity)
+        context_length=model.context_length), identify(model, 'custom', path))
 
 
 def take_prompt_tokens(tensors: dict[str, Tensor]) -> Tensor | None:

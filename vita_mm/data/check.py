@@ -3,9 +3,11 @@
 What is found is appended at once to ``ANN.check.jsonl`` beside the annotation file
 ``ANN``, so that a check that was interrupted goes on where it stopped; the report is
 ``ANN.check.json``. For a dataset of several annotation files both lie beside the first,
-and ANN is their names with ``+`` between.
+and ANN is their names with ``+`` between. Where that folder cannot be written, both go to
+a folder of their own below ``work_dirs/check``.
 """
 import contextlib
+import hashlib
 import json
 import os
 import shlex
@@ -26,14 +28,15 @@ from mmengine.registry import init_default_scope
 from rich.progress import (BarColumn, MofNCompleteColumn, Progress, TextColumn,
                            TimeRemainingColumn)
 
-from vita_mm.errors import UserError
+from vita_mm.errors import UserError, printable
+from vita_mm.files import write_json
 from vita_mm.tracking.probes import annotation_files, digest_dataset
 
-PARTS = ('train', 'val', 'test')
 FAULTS = ('missing', 'empty', 'broken', 'hangs', 'crashes')
 # -P: else modules of this folder could stand in the way of those that libraries import.
 OPEN_VIDEO = (sys.executable, '-P', str(Path(__file__).with_name('open_video.py')))
 TIMEOUT = 60  # seconds
+RECORD = ('path', 'full', 'lenient', 'size', 'mtime_ns', 'frames')  # of the journal
 
 
 class Finding(NamedTuple):
@@ -53,7 +56,7 @@ def find_datasets(config: Config, parts: list[str]) -> list:
     """The datasets of a config's dataloaders, those of the same annotations once.
 
     Args:
-        parts: some of ``PARTS``; those that the config does not have are passed over.
+        parts: of ``train``, ``val`` and ``test``; those that the config does not have are passed over.
 
     Raises:
         UserError: if there are none, or one of them cannot be built.
@@ -92,7 +95,8 @@ def build_dataset(settings: dict, part: str):
 
 def check_dataset(dataset, full: bool = False, workers: int | None = None,
                   timeout: float = TIMEOUT,
-                  command: tuple[str, ...] = OPEN_VIDEO) -> dict:
+                  command: tuple[str, ...] = OPEN_VIDEO, lenient: bool = False,
+                  out: str | None = None) -> dict:
     """Open all videos of a dataset; those found readable by an earlier call are not.
 
     Args:
@@ -100,41 +104,81 @@ def check_dataset(dataset, full: bool = False, workers: int | None = None,
         workers: how many processes; None: as many as cores.
         timeout: seconds after which a video counts as one that hangs its decoder.
         command: runs a process that opens videos, see ``open_video.py``.
+        lenient: take a damaged video that the decoder can conceal the damage of.
+        out: the folder of journal and report, see :func:`find_place`.
 
     Returns:
-        The report, which is also written to ``ANN.check.json``.
+        The report, which is also written to its ``file``, ``ANN.check.json``.
 
     Raises:
         UserError: if that or the journal cannot be written, or the command fails.
     """
-    stem = report_stem(annotation_files(dataset))
+    place = find_place(annotation_files(dataset), out)
     # A single annotation file may name a video twice.
     videos = list(dict.fromkeys(
         dataset.get_data_info(index)['filename'] for index in range(len(dataset))))
     # On a network file system each look is a round trip; take many at a time.
     with ThreadPoolExecutor(16) as pool:
         stamps = dict(zip(videos, pool.map(look_at, videos)))
-    with contextlib.closing(Journal(f'{stem}.check.jsonl')) as journal:
-        findings = known_findings(stamps, journal.read(), full)
+    with contextlib.closing(Journal(f'{place}.check.jsonl')) as journal:
+        findings = known_findings(stamps, journal.read(), full, lenient)
         rest = [video for video in videos if video not in findings]
-        results = open_videos(rest, full, workers or os.cpu_count(), timeout, command)
+        results = open_videos(rest, full, workers or os.cpu_count(), timeout, command,
+                              lenient)
         # Closed at once when Ctrl-C comes, else the processes would go on.
         with contextlib.closing(results), \
-                show_progress(os.path.basename(stem), len(videos)) as advance:
+                show_progress(printable(os.path.basename(place)), len(videos)) as advance:
             advance(len(findings))
             for video, finding in results:
-                journal.append(video, stamps[video], full, finding)
+                journal.append(video, stamps[video], full, lenient, finding)
                 findings[video] = finding
                 advance(1)
-    report = make_report(dataset, {video: findings[video] for video in videos}, full)
-    write_json(f'{stem}.check.json', report)
+    report = make_report(dataset, {video: findings[video] for video in videos}, full,
+                         lenient, f'{place}.check.json')
+    write_report(report)
     return report
 
 
-def report_stem(files: list[str]) -> str:
-    """Beside the first annotation file, named after all."""
+def find_place(files: list[str], out: str | None = None) -> str:
+    """Where journal and report go, without their suffixes.
+
+    Args:
+        files: the annotation files.
+        out: a folder; by default that of the first annotation file or, where it cannot
+            be written, one below ``work_dirs/check`` that is named after them.
+
+    Raises:
+        UserError: if none of these can be written.
+    """
     names = '+'.join(os.path.basename(file) for file in files)
-    return os.path.join(os.path.dirname(files[0]), names)
+    if out is not None:
+        places = [os.path.join(out, names)]
+    else:
+        whole = '\n'.join(map(os.path.abspath, files))
+        own = f'{names}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}'
+        places = [os.path.join(os.path.dirname(files[0]), names),
+                  os.path.join('work_dirs', 'check', own, names)]
+    for place in places:
+        try:
+            probe(place)
+        except OSError as error:
+            fault = error
+        else:
+            if place != places[0]:
+                folder = os.path.dirname(places[0]) or '.'
+                print(printable(f'{folder} cannot be written: the report goes to '
+                                f'{os.path.dirname(place)}'), flush=True)
+            return place
+    raise UserError(f'cannot write the report {place}.check.json: {fault.strerror}; name '
+                    'another folder (--out DIR)')
+
+
+def probe(place: str) -> None:
+    """Raises OSError unless the journal and the report can be written there."""
+    os.makedirs(os.path.dirname(place) or '.', exist_ok=True)
+    with open(f'{place}.check.jsonl', 'ab'), open(f'{place}.check.json.part', 'ab'):
+        pass
+    os.remove(f'{place}.check.json.part')
 
 
 def look_at(video: str) -> Stamp | None:
@@ -146,12 +190,13 @@ def look_at(video: str) -> Stamp | None:
     return Stamp(status.st_size, status.st_mtime_ns)
 
 
-def known_findings(stamps: dict[str, Stamp | None], records: dict[str, dict], full: bool
-                   ) -> dict[str, Finding]:
+def known_findings(stamps: dict[str, Stamp | None], records: dict[str, dict], full: bool,
+                   lenient: bool) -> dict[str, Finding]:
     """What is known of videos without opening them.
 
     Those that had a fault are not among them: it may have been the disk's or the
-    machine's. Nor are those of which not all frames were decoded, if they should be.
+    machine's. Nor are those of which not all frames were decoded, if they should be, or
+    which were not opened with the same leniency.
 
     Args:
         records: of earlier checks, see :meth:`Journal.read`.
@@ -164,7 +209,8 @@ def known_findings(stamps: dict[str, Stamp | None], records: dict[str, dict], fu
         elif stamp.size == 0:
             known[video] = Finding(fault='empty', reason='the file has no bytes')
         elif record.get('frames') and (record['full'] or not full) \
-                and stamp == (record['size'], record['mtime_ns']):
+                and record['lenient'] == lenient and stamp == (
+                    record['size'], record['mtime_ns']):
             known[video] = Finding(record['frames'])
     return known
 
@@ -192,15 +238,19 @@ class Journal:
             with writing(self.path):
                 self._file.write(b'\n')  # else the next record would be lost too
         records = {}
-        for line in content.splitlines():
-            with contextlib.suppress(ValueError):  # torn
+        for line in content.split(b'\n'):
+            # A torn line, or one that is not ours: the video is opened again.
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                 record = json.loads(line)
-                records[record['path']] = record
+                whole = {key: record[key] for key in RECORD}
+                records[whole['path']] = whole
         return records
 
-    def append(self, video: str, stamp: Stamp, full: bool, finding: Finding) -> None:
+    def append(self, video: str, stamp: Stamp, full: bool, lenient: bool,
+               finding: Finding) -> None:
         """Raises UserError if the disk is full."""
-        record = dict(path=video, full=full, **stamp._asdict(), **finding._asdict())
+        record = dict(path=video, full=full, lenient=lenient, **stamp._asdict(),
+                      **finding._asdict())
         with writing(self.path):
             self._file.write(json.dumps(record).encode() + b'\n')
 
@@ -213,10 +263,9 @@ def writing(path: str) -> Iterator[None]:
         raise UserError(f'cannot write {path}: {error.strerror}') from error
 
 
-def write_json(path: str, content: dict) -> None:
-    with writing(path):
-        Path(f'{path}.part').write_text(json.dumps(content, indent=1))
-        os.replace(f'{path}.part', path)
+def write_report(report: dict) -> None:
+    with writing(report['file']):
+        write_json(Path(report['file']), report)
 
 
 @contextlib.contextmanager
@@ -229,11 +278,13 @@ def show_progress(name: str, total: int) -> Iterator:
         yield lambda count: progress.advance(task, count)
 
 
-def make_report(dataset, findings: dict[str, Finding], full: bool) -> dict:
+def make_report(dataset, findings: dict[str, Finding], full: bool, lenient: bool,
+                file: str) -> dict:
     """The content of ``ANN.check.json``.
 
     Args:
         findings: of all videos, in the order of the dataset.
+        file: where it goes.
     """
     span = clip_span(dataset)
     faults = [dict(path=video, fault=finding.fault, reason=finding.reason)
@@ -242,9 +293,9 @@ def make_report(dataset, findings: dict[str, Finding], full: bool) -> dict:
              if not finding.fault and finding.frames < span]
     counts = {name: sum(fault['fault'] == name for fault in faults) for name in FAULTS}
     return dict(
-        annotations=annotation_files(dataset), digest=digest_dataset(dataset),
+        file=file, annotations=annotation_files(dataset), digest=digest_dataset(dataset),
         videos=len(findings), readable=len(findings) - len(faults), **counts,
-        short=len(short), full=full, faults=faults, short_videos=short)
+        short=len(short), full=full, lenient=lenient, faults=faults, short_videos=short)
 
 
 def clip_span(dataset) -> int:
@@ -258,23 +309,24 @@ def clip_span(dataset) -> int:
 
 
 def open_videos(videos: list[str], full: bool, workers: int, timeout: float,
-                command: tuple[str, ...]) -> Generator[tuple[str, Finding], None, None]:
+                command: tuple[str, ...], lenient: bool = False
+                ) -> Generator[tuple[str, Finding], None, None]:
     """Open videos in parallel; yields each with its finding, in the order they finish.
 
     Arguments and errors are those of :func:`check_dataset`.
     """
     waiting = deque(videos)
-    openers = [Opener(command, timeout) for _ in range(min(workers, len(videos)))]
+    openers = [Opener(command, timeout, full, lenient) for _ in range(min(workers, len(videos)))]
     try:
         for opener in openers:  # first all of them, for each takes a moment to start
             opener.start()
         for opener in openers:
-            opener.give(waiting.popleft(), full)
+            opener.give(waiting.popleft())
         while openers:
             for opener in wait_for_some(openers):
                 yield opener.video, opener.finding()
                 if waiting:
-                    opener.give(waiting.popleft(), full)
+                    opener.give(waiting.popleft())
                 else:
                     opener.stop()
                     openers.remove(opener)
@@ -297,11 +349,14 @@ class Opener:
     Args:
         command: what to run, see ``open_video.py``.
         timeout: seconds for each video.
+        full, lenient: see :func:`check_dataset`.
     """
 
-    def __init__(self, command: tuple[str, ...], timeout: float) -> None:
+    def __init__(self, command: tuple[str, ...], timeout: float, full: bool,
+                 lenient: bool) -> None:
         self.command = command
         self.timeout = timeout
+        self.how = dict(full=full) | (dict(strict=False) if lenient else {})
         self.video = self.deadline = self._process = None
         self._ready = False
 
@@ -316,7 +371,7 @@ class Opener:
             self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
             process_group=0)
 
-    def give(self, video: str, full: bool) -> None:
+    def give(self, video: str) -> None:
         """Have it open a video.
 
         Raises:
@@ -330,7 +385,7 @@ class Opener:
             raise UserError('the process that opens videos does not start; to see why, '
                             f'run: {shlex.join(self.command)}')
         self.video, self.deadline = video, time.monotonic() + self.timeout
-        request = json.dumps(dict(path=video, full=full))
+        request = json.dumps(dict(path=video, **self.how))
         with contextlib.suppress(BrokenPipeError):  # it has died: finding() will say so
             self._process.stdin.write(request.encode() + b'\n')
 

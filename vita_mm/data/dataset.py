@@ -1,6 +1,7 @@
 """Video datasets whose mistakes are named and whose randomness is reproducible."""
 import os.path as osp
 import random
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,9 +11,11 @@ from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
 from mmengine.dataset import Compose, DefaultSampler
 from mmengine.registry import DATA_SAMPLERS
+from torch.utils.data import DataLoader
 
 from vita_mm.classes import read_classes
 from vita_mm.errors import UserError
+from vita_mm.files import locate, read_lines
 
 SUBSTITUTES = 10  # tried before it is the data set, not a video, that is at fault
 
@@ -46,8 +49,10 @@ class ClipDataset(VideoDataset):
     ``unreadable`` does, and the metric counts it (:class:`VideoAccMetric`).
 
     Args:
-        ann_file: lines of ``path label``; the path is relative to
-            ``data_prefix['video']``, the label an id of ``classes``. Of a list of files,
+        ann_file: lines of ``path label``, with any spaces or tabs between; the path,
+            which may have spaces too, is relative to ``data_prefix['video']``, the label
+            an id of ``classes``. Both this and ``data_prefix`` are looked up in the
+            current folder, then in the project's. Of a list of files,
             such as the splits of a test set, each video is read once, and its sample's
             field ``splits`` says which of the files name it.
         pipeline: transforms.
@@ -66,6 +71,10 @@ class ClipDataset(VideoDataset):
         if set(data_prefix) - {'video'}:
             raise UserError(f'data_prefix has the key {next(iter(data_prefix))!r}; the '
                             "only one is 'video'")
+        if kwargs.get('data_root'):
+            kwargs['data_root'] = locate(kwargs['data_root'])
+        else:
+            data_prefix = {key: locate(path) for key, path in data_prefix.items()}
         self.ann_files = [ann_file] if isinstance(ann_file, str) else list(ann_file)
         super().__init__(
             self.ann_files[0], pipeline, data_prefix=data_prefix, test_mode=test_mode,
@@ -73,10 +82,10 @@ class ClipDataset(VideoDataset):
 
     def load_data_list(self) -> list[dict]:
         samples = {}
-        self.ann_files = [osp.join(self.data_root or '', file)
+        self.ann_files = [locate(osp.join(self.data_root or '', file))
                           for file in self.ann_files]
         for split, ann_file in enumerate(self.ann_files):
-            for place, line in read_lines(ann_file):
+            for place, line in annotations(ann_file):
                 path, label = self.read_line(place, line)
                 # Only the union of several files is free of repeated videos.
                 key = path if len(self.ann_files) > 1 else len(samples)
@@ -89,10 +98,13 @@ class ClipDataset(VideoDataset):
         return list(samples.values())
 
     def read_line(self, place: str, line: str) -> tuple[str, int]:
-        path, _, label = line.strip().rpartition(self.delimiter)
-        if not path:
+        between = r'[ \t]+' if self.delimiter == ' ' else re.escape(self.delimiter)
+        found = re.fullmatch(rf'(.*[^ \t]){between}[ \t]*([^ \t]*)', line.strip(' \t'),
+                             re.DOTALL)
+        if not found:
             raise UserError(f'{place}: {line!r} has no label; write "path label"')
-        if not label.isdecimal() or int(label) >= self.num_classes:
+        path, label = found.groups()
+        if not (label.isascii() and label.isdecimal()) or int(label) >= self.num_classes:
             raise UserError(f'{place}: the label {label!r} is not an id from 0 to '
                             f'{self.num_classes - 1}')
         return osp.join(self.data_prefix.get('video') or '', path), int(label)
@@ -128,6 +140,7 @@ class ClipDataset(VideoDataset):
         sample = packed.get('data_samples')
         if sample is None:  # the pipeline does not pack
             return packed
+        sample.set_field(first['filename'], 'video')
         if self.test_mode:
             sample.set_gt_label(first['label'])
             sample.set_field(first['splits'], 'splits')
@@ -155,23 +168,43 @@ def run_pipeline(pipeline: Compose, sample: dict) -> dict:
     return sample
 
 
-def read_lines(ann_file: str) -> list[tuple[str, str]]:
+def annotations(ann_file: str) -> list[tuple[str, str]]:
     """The lines of an annotation file, each with its place for messages.
 
     Raises:
         UserError: if it cannot be read or is empty.
     """
-    try:
-        with open(ann_file, encoding='utf-8') as file:
-            lines = file.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'cannot read the annotation file {ann_file}: {error}'
-                        ) from error
+    lines = read_lines(ann_file, 'the annotation file')
     found = [(f'{ann_file}, line {number}', line)
-             for number, line in enumerate(lines, 1) if line.strip()]
+             for number, line in enumerate(lines, 1) if line.strip(' \t')]
     if not found:
         raise UserError(f'{ann_file} names no videos')
     return found
+
+
+def check_batches(part: str, dataloader: DataLoader) -> None:
+    """Refuse a dataloader that would silently leave out what it is asked for.
+
+    Args:
+        part: ``train``, ``val`` or ``test``.
+
+    Raises:
+        UserError: if a training has no batch at all, or an evaluation drops its last.
+    """
+    if not dataloader.drop_last:
+        return
+    if part != 'train':
+        raise UserError(f'{part}_dataloader.drop_last would leave videos out of the '
+                        'evaluation: take it out of the config')
+    sampler, size = dataloader.sampler, dataloader.batch_size
+    if isinstance(sampler, DefaultSampler) and len(sampler) < size:
+        dataset, processes = dataloader.dataset, sampler.world_size
+        name = getattr(dataset, 'ann_file', None) or 'the training set'
+        raise UserError(
+            f'{name} has {len(dataset)} videos, fewer than a batch of {size} for each of '
+            f'{processes} process{"es" * (processes > 1)}, so that there would be no '
+            f'step: set train_dataloader.batch_size={len(sampler)} or less, or '
+            'train_dataloader.drop_last=False')
 
 
 def seed_random(key: SampleKey) -> None:
@@ -187,6 +220,6 @@ def describe_fault(video: str, error: Exception) -> str:
         return 'does not exist; correct its path in the annotations or data_prefix'
     if osp.getsize(video) == 0:
         return 'is an empty file; copy it again or take it out of the annotations'
-    reason = str(error).strip().splitlines() or ['']
+    reason = str(error).strip().split('\n')
     return (f'cannot be decoded ({type(error).__name__}: {reason[-1][:200]}); copy it '
             'again or take it out of the annotations')

@@ -15,7 +15,8 @@ class VideoAccMetric(AccMetric):
     """MMAction2's accuracy, with the number of videos that were and were not read.
 
     Copies of a dataset differ in their broken and missing videos: an accuracy without
-    these counts means little.
+    these counts means little. Scores that are not finite, which would count as some
+    class or other, stop the evaluation.
 
     Args:
         unreadable: whether a video that cannot be read counts as a ``'miss'`` or is left
@@ -31,6 +32,12 @@ class VideoAccMetric(AccMetric):
         self._confusions = {}
 
     def process(self, data_batch, data_samples: list[dict]) -> None:
+        for number, sample in enumerate(data_samples, len(self.results) + 1):
+            if not sample['pred_score'].isfinite().all():
+                raise UserError(
+                    f'the scores of the video {sample.get("video") or number} are not '
+                    'finite numbers, so that there is no accuracy: look for the cause in '
+                    'the weights or the precision')
         super().process(data_batch, data_samples)
         for result, sample in zip(self.results[-len(data_samples):], data_samples):
             result['unreadable'] = bool(sample.get('unreadable'))

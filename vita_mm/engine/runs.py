@@ -19,6 +19,7 @@ from mmengine.dist import get_world_size, init_dist
 from mmengine.runner import Runner
 
 from vita_mm.arguments import add_common_arguments  # noqa: F401
+from vita_mm.data.dataset import check_batches
 from vita_mm.errors import UserError
 from vita_mm.tracking import guard
 
@@ -217,7 +218,8 @@ def build_runner(config: Config) -> Runner:
         loops = ('test', ) if runner._train_loop is None else ('train', )
         for name in ('val', *loops):
             if getattr(runner, f'_{name}_loop') is not None:
-                getattr(runner, f'{name}_loop')  # builds it, and its dataset
+                loop = getattr(runner, f'{name}_loop')  # builds it, and its dataset
+                check_batches(name, loop.dataloader)
         if runner.optim_wrapper is not None:
             check_rates(runner.optim_wrapper, runner.model)
             runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)

@@ -8,8 +8,8 @@ from pathlib import Path
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 
+from vita_mm.digests import digest_file
 from vita_mm.tracking import get_backend
-from vita_mm.tracking.probes import digest_file
 
 KEY = 'selection'
 LENGTH = 200

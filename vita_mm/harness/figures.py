@@ -2,6 +2,8 @@
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from vita_mm.pictures import literal
+
 from .published import read_published
 from .results import DONE, Cell, RowResult, TableResult
 from .suite import Suite
@@ -42,7 +44,7 @@ def lines(result: TableResult, suite: Suite) -> Figure | None:
     for place, (name, rows) in enumerate(series.items()):
         points = [(row.row.x, cell) for row in rows
                   if (cell := measured(row, column.name)) is not None]
-        style = dict(color=COLOURS[place % len(COLOURS)], label=name)
+        style = dict(color=COLOURS[place % len(COLOURS)], label=name and literal(name))
         if points and name in baselines:
             axes.axhline(points[0][1].mean, linestyle='--', linewidth=1.2, **style)
         elif points:
@@ -55,8 +57,8 @@ def lines(result: TableResult, suite: Suite) -> Figure | None:
         return None
     axes.set_xticks(range(len(ticks)), [f'{x:g}' for x in ticks])
     axes.set_xlim(-0.3, len(ticks) - 0.7)
-    axes.set_xlabel(result.table.figure['x'])
-    axes.set_ylabel(title_of(column))
+    axes.set_xlabel(literal(result.table.figure['x']))
+    axes.set_ylabel(literal(title_of(column)))
     if len(series) > 1:
         axes.legend(frameon=False)
     return figure
@@ -78,9 +80,9 @@ def trade_off(result: TableResult, suite: Suite) -> Figure | None:
                 axes.errorbar(across.mean, up.mean, xerr=across.std, yerr=up.split_std,
                               color=COLOURS[place % len(COLOURS)], capsize=3,
                               linestyle='none', marker=MARKERS[place % len(MARKERS)],
-                              markersize=7, label=row.row.label)
-        axes.set_xlabel(title_of(columns[x]))
-        axes.set_ylabel(title_of(columns[y]))
+                              markersize=7, label=literal(row.row.label))
+        axes.set_xlabel(literal(title_of(columns[x])))
+        axes.set_ylabel(literal(title_of(columns[y])))
     if not any(axes.has_data() for axes in panels):
         return None
     if suite.compared == 'values':
@@ -116,7 +118,7 @@ def canvas(result: TableResult, suite: Suite, panels: int) -> tuple[Figure, list
     figure = Figure(figsize=(5.5 if panels == 1 else 4.2 * panels, 4.2),
                     layout='constrained')
     FigureCanvasAgg(figure)
-    figure.suptitle(f'{result.table.title}, {suite.title}', fontsize=10)
+    figure.suptitle(literal(f'{result.table.title}, {suite.title}'), fontsize=10)
     axes = figure.subplots(1, panels, squeeze=False)[0]
     for panel in axes:
         panel.spines[['top', 'right']].set_visible(False)

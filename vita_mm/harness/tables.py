@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from pandas import DataFrame
 
+from vita_mm.files import safe_cell
+
 from .claims import order_agreement
 from .model_zoo import describe_reference
 from .published import Figure, read_published
@@ -215,6 +217,7 @@ def to_csv(suite: Suite, result: TableResult) -> str:
                        unit=result.table.columns[column].unit, **published(figure))
                   for name, figures in result.others.items()
                   for column, figure in figures.items()]
+    lines = [{key: safe_cell(value) for key, value in line.items()} for line in lines]
     # Whole numbers stay whole in columns that are not full.
     return DataFrame(lines).convert_dtypes().to_csv(index=False)
 

@@ -1,14 +1,16 @@
 """The recognizer: vision side, text side, and what its checkpoints hold."""
 import json
+import logging
 
 import torch
 from mmaction.models.recognizers import Recognizer3D
 from mmaction.registry import MODELS
 from mmengine.dist import all_reduce
+from mmengine.logging import print_log
 
 from vita_mm.errors import UserError
 
-from .clip import LoadedCLIP, load_clip
+from .clip import LoadedCLIP, demands_quick_gelu, load_clip
 
 
 @MODELS.register_module()
@@ -17,8 +19,9 @@ class CLIPRecognizer(Recognizer3D):
 
     Inputs are of MMAction2's ``NCTHW`` shape, (B, views, 3, T, H, W). Its checkpoints
     hold the trained tensors only, the CLIP they were trained on (``arch``,
-    ``pretrained``, ``sha256`` of its weights) and, for class-specific contexts, the
-    class names; loading onto another CLIP or other classes is refused.
+    ``pretrained``, ``sha256`` of its weights, ``settings``) and, for class-specific
+    contexts, the class names; loading onto another CLIP or other classes is refused, and
+    so are tensors that are not finite.
 
     Args:
         clip: the arguments of :func:`load_clip`.
@@ -67,7 +70,7 @@ def pack_identity(clip: dict, classes: list[str] | None) -> torch.Tensor:
 
 
 def unpack_identity(packed: torch.Tensor) -> dict:
-    """The inverse of :func:`pack_identity`.
+    """The inverse of :func:`pack_identity`; ``settings`` is None in old checkpoints.
 
     Raises:
         UserError: if it is none.
@@ -75,6 +78,7 @@ def unpack_identity(packed: torch.Tensor) -> dict:
     try:
         identity = json.loads(bytes(packed.cpu().tolist()))
         clip = {key: str(identity['clip'][key]) for key in ('arch', 'pretrained', 'sha256')}
+        clip['settings'] = identity['clip'].get('settings')
         return dict(clip=clip, classes=identity['classes'])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError('the checkpoint does not say which CLIP it belongs to: its '
@@ -88,8 +92,8 @@ def check_checkpoint(model: CLIPRecognizer, state_dict: dict, prefix: str, *_) -
     aside, and takes all else.
 
     Raises:
-        UserError: naming the keys that are missing, extra or of another shape, or the
-            CLIP or class that differs.
+        UserError: naming the keys that are missing, extra, of another shape or not
+            finite, or the CLIP or class that differs.
     """
     if model.cls_head.context is None:
         state_dict.pop(prefix + 'cls_head.context.vectors', None)
@@ -106,6 +110,10 @@ def check_checkpoint(model: CLIPRecognizer, state_dict: dict, prefix: str, *_) -
         raise UserError('the checkpoint does not fit the model: '
                         + '; '.join(sorted(faults)[:8])
                         + (f'; and {len(faults) - 8} more' if len(faults) > 8 else ''))
+    for key, value in given.items():
+        if key != '_extra_state' and not value.isfinite().all():
+            raise UserError(f'the checkpoint holds values of {key} that are not finite: '
+                            'its training has failed; take an earlier one')
     state = unpack_identity(given['_extra_state'])
     if state['clip']['sha256'] != model.clip_identity['sha256']:
         raise UserError(
@@ -113,9 +121,41 @@ def check_checkpoint(model: CLIPRecognizer, state_dict: dict, prefix: str, *_) -
             '{sha256:.12}…)'.format(**state['clip'])
             + ' than the model has ({arch}, {pretrained}, sha256 {sha256:.12}…)'.format(
                 **model.clip_identity))
+    check_settings(state['clip'], model.clip_identity)
     if model.cls_head.class_specific and state['classes'] != model.cls_head.classes:
         theirs, ours = next(
             (pair for pair in zip(state['classes'] or [], model.cls_head.classes)
              if pair[0] != pair[1]), (None, model.cls_head.classes[0]))
         raise UserError('the checkpoint holds class-specific contexts of other classes, '
                         f'or in another order: {theirs!r} where the model has {ours!r}')
+
+
+def check_settings(theirs: dict, ours: dict) -> None:
+    """Refuse a CLIP of the same weights that computes something else from them.
+
+    Old checkpoints do not hold the settings. Their activation is then told from how the
+    CLIP is named; where that does not say it, the model's is taken.
+
+    Args:
+        theirs, ours: identities of the checkpoint's and the model's CLIP.
+
+    Raises:
+        UserError: naming both.
+    """
+    given = theirs['settings']
+    if given is None:
+        quick = demands_quick_gelu(theirs['arch'], theirs['pretrained'])
+        if quick is None:
+            print_log('the checkpoint does not say what activation its CLIP has, nor '
+                      f"does the CLIP's name: the model's is taken ({ours['settings']})",
+                      'current', logging.WARNING)
+            return
+        if quick == ('QuickGELU' in ours['settings']):
+            return
+        given = 'QuickGELU' if quick else 'GELU'
+    elif given == ours['settings']:
+        return
+    raise UserError(
+        f'the checkpoint was trained on a CLIP of the same weights but other settings '
+        f'({given}) than the model has ({ours["settings"]}): set model.clip.quick_gelu '
+        'or the architecture as in its training')

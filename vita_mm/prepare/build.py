@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vita_mm.classes import read_classes
-from vita_mm.errors import UserError
+from vita_mm.errors import UserError, printable
+from vita_mm.files import fits_a_line, replacing
 from vita_mm.splits import read_candidates
 
 from .layouts import LAYOUTS, SPLITS, VideoList
@@ -127,14 +128,8 @@ def check_lists(name: str, root: Path, lists: list[VideoList]) -> None:
     for listed in lists:
         for path, _ in listed.videos:
             if not fits_a_line(path):
-                raise UserError(f'{str(root / path)!r} cannot stand in a list: rename '
-                                'it')
-
-
-def fits_a_line(path: str) -> bool:
-    """Whether the path is the same when it is read back from a text file."""
-    printable = path.encode('utf-8', 'replace').decode() == path
-    return printable and path == path.lstrip() and len(path.splitlines()) == 1
+                raise UserError(f'{str(root / path)!r} cannot stand in a list, where a '
+                                'name is a line of UTF-8: rename it')
 
 
 def link_videos(out: Path, root: Path) -> None:
@@ -184,7 +179,8 @@ def side_texts(name: str, lists: list[VideoList], broken: dict[str, str]
 
 
 def as_lines(items: Iterable[str]) -> str:
-    return ''.join(f'{item}\n' for item in items)
+    """A line for each, whatever is in it."""
+    return ''.join(printable(item).replace('\n', '\\n') + '\n' for item in items)
 
 
 def write_texts(folder: Path, texts: dict[str, str]) -> None:
@@ -193,6 +189,5 @@ def write_texts(folder: Path, texts: dict[str, str]) -> None:
         if not text:
             (folder / name).unlink(missing_ok=True)
             continue
-        partial = folder / f'{name}.part'
-        partial.write_text(text, encoding='utf-8')
-        os.replace(partial, folder / name)
+        with replacing(folder / name) as partial:
+            partial.write_text(text, encoding='utf-8')
