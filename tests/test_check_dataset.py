@@ -191,6 +191,8 @@ def test_a_check_that_is_stopped_goes_on_and_leaves_no_process(
     dataset = make_dataset('a.mp4', 'b.mp4', 'c.mp4', 'hang.mp4', 'd.mp4')
 
     def check():
+        # Under nohup or in the background tests are started with it ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with cli_errors():
             check_dataset(dataset, workers=1, command=decoders.command)
 

@@ -62,7 +62,7 @@ def shrink(config):
     for name in ('train', 'val', 'test'):
         loader = config.get(f'{name}_dataloader')
         if loader:
-            loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+            loader.update(batch_size=2, num_workers=0)
     if 'optim_wrapper' in config:
         config.optim_wrapper.accumulative_counts = 1
     config.visualizer.vis_backends = []

@@ -1,11 +1,18 @@
 """Training through the real tools: distributed, killed, resumed, mixed precision."""
+import argparse
 import json
+import signal
+from statistics import mean
 
 import pytest
 import torch
 from mmaction.apis import inference_recognizer, init_recognizer
 
-from world import kill_when, run, start, write_world
+from vita_mm.engine.recipe import prepare_work_dir
+from vita_mm.engine.runs import build_runner, read_config
+from vita_mm.errors import UserError
+from vita_mm.files import hold
+from world import kill, kill_when, run, start, write_world
 
 
 @pytest.fixture(scope='module')
@@ -41,15 +48,38 @@ def on_two_processes(config, work_dir):
             '--cfg-options', 'train_dataloader.batch_size=4')
 
 
+def train_here(config, name, resume=None, **options):
+    """The same in this process, without MLflow; returns the work dir."""
+    work_dir = config.parent / name
+    options = {'train_dataloader.batch_size': 4, 'train_dataloader.num_workers': 0,
+               # A training reads no test set, nor, without validation, that one's.
+               'val_dataloader.dataset.ann_file': 'missing.txt',
+               'test_dataloader.dataset.ann_file': 'missing.txt',
+               'visualizer.vis_backends': [dict(type='LocalVisBackend')],
+               'experiment_name': name, **options}
+    config = read_config(argparse.Namespace(
+        config=str(config), cfg_options=options, launcher='none', work_dir=str(work_dir)))
+    config.val_cfg = config.val_dataloader = config.val_evaluator = None
+    lock, _ = prepare_work_dir(config, resume and str(resume))
+    with lock:
+        build_runner(config).train()
+    return work_dir
+
+
 def read(checkpoint):
     return torch.load(checkpoint, weights_only=True)
 
 
-def losses(work_dir):
+def losses(work_dir, key='loss'):
     """Loss by step, of the newest log."""
     log = sorted(work_dir.glob('*/vis_data/scalars.json'))[-1]
     rows = map(json.loads, log.read_text().splitlines())
-    return {row['step']: row['loss'] for row in rows if 'loss' in row}
+    return {row['step']: row[key] for row in rows if 'loss' in row}
+
+
+def rates(work_dir, accumulation=1):
+    """Learning rate of each optimizer step, of the newest log."""
+    return list(losses(work_dir, 'lr').values())[accumulation - 1::accumulation]
 
 
 def assert_same(ours, theirs):
@@ -73,6 +103,60 @@ def test_two_processes_follow_the_loss_of_one(one_process, two_processes):
     assert len(one) == 9 and one.keys() == two.keys()
     for step in one:
         assert two[step] == pytest.approx(one[step], rel=1e-4)
+
+
+def test_rates_follow_optimizer_steps_whatever_the_processes_and_the_accumulation(
+        config, one_process, two_processes):
+    """With a schedule in epochs times one in steps."""
+    one = rates(one_process)
+    assert len(one) == 9 and one[0] == pytest.approx(4e-4) and len(set(one)) == 9
+    assert rates(two_processes) == one
+    two_halves = {'optim_wrapper.accumulative_counts': 2}
+    halves = train_here(config, 'halves', **two_halves)
+    assert rates(halves, 2) == one
+    by_half = list(losses(halves).values())
+    assert [mean(by_half[n:n + 2]) for n in range(0, 18, 2)] == pytest.approx(
+        list(losses(one_process).values()), rel=1e-4)
+
+    # On one process alone the other half is accumulated, or it is another recipe.
+    checkpoint = two_processes / 'epoch_1.pth'
+    resumed = train_here(config, 'resumed', checkpoint, **two_halves)
+    assert rates(resumed, 2) == one[3:]
+    assert list(losses(resumed).values()) == pytest.approx(by_half[6:], rel=1e-4)
+    with pytest.raises(UserError, match='clips_per_step 8 → 4'):
+        train_here(config, 'refused', checkpoint)
+
+
+def test_a_second_training_in_a_work_dir_is_refused(config):
+    """And one that ignores Ctrl-C, as in the background, ends well on SIGTERM."""
+    work_dir = config.parent / 'busy'
+    command = ('tools/train.py', config, '--work-dir', work_dir, '--cfg-options',
+               'train_cfg.max_epochs=1000')
+    first = start(*command, cwd=config.parent, interrupt=signal.SIG_IGN)
+    try:
+        for line in first.stdout:
+            if 'Epoch(train) [1][1/3]' in line:
+                break
+        before = sorted(work_dir.glob('*/*.log'))
+        second = run(*command, cwd=config.parent)
+        assert second.returncode == 2, second.stdout
+        assert f'error: another training runs in {work_dir} (process {first.pid})' \
+            in second.stdout
+        assert sorted(work_dir.glob('*/*.log')) == before
+        first.terminate()
+        assert 'interrupted' in first.communicate(timeout=60)[0]
+        assert first.returncode == 130
+    finally:
+        kill(first)
+
+
+@pytest.mark.slow
+def test_all_processes_of_a_refused_training_end(config):
+    work_dir = config.parent / 'held'
+    with hold(work_dir / 'lock', 'it is held'):
+        done = run(*on_two_processes(config, work_dir), cwd=config.parent)
+    assert done.returncode == 2
+    assert 'another training runs in' in done.stdout and 'Traceback' not in done.stdout
 
 
 def test_a_killed_run_resumes_to_the_same_bits(config, two_processes):

@@ -54,7 +54,8 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=3)
 param_scheduler = [
-    dict(type='CosineAnnealingLR', T_max=3, eta_min=0, convert_to_iter_based=True)]
+    dict(type='CosineAnnealingLR', T_max=3, eta_min=0, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=0.5, end=4, by_epoch=False)]
 default_hooks = dict(logger=dict(interval=1))
 log_processor = dict(window_size=1)
 """
@@ -94,14 +95,24 @@ def write_world(world: Path, num_train: int = 24, num_val: int = 9) -> Path:
     return config
 
 
-def start(*command, cwd: Path, **env) -> subprocess.Popen:
-    """Start a tool of the project the way a user does, in a process group of its own."""
+def start(*command, cwd: Path, interrupt=signal.SIG_DFL, **env) -> subprocess.Popen:
+    """Start a tool of the project the way a user does, in a process group of its own.
+
+    Args:
+        interrupt: what SIGINT does at first. Tests that were started in the background
+            or under nohup would hand on that it is ignored.
+    """
+    def reset_signals():
+        signal.signal(signal.SIGINT, interrupt)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+
     first, *rest = map(str, command)
     run = [sys.executable, str(ROOT / first)] if first.endswith('.py') else \
         [str(ROOT / first)]
     return subprocess.Popen(
         run + rest, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=reset_signals,
         env=dict(os.environ, PYTHONPATH=str(ROOT), VIRTUAL_ENV=sys.prefix,
                  PYTHONUNBUFFERED='1', OMP_NUM_THREADS='1', **env))
 

@@ -25,6 +25,7 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
 optim_wrapper = dict(optimizer=dict(lr=4e-4))
+# T_max and end are optimizer steps (StepScheduleHook), however a batch is divided.
 # The learning rate is 0, and nothing changes, from step 30,000 on: in epoch 32 or 33,
 # as a copy of Kinetics has more or fewer videos.
 train_cfg = dict(max_epochs=33)

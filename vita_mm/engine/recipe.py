@@ -34,7 +34,7 @@ WATCHING = {'ClassCheckHook', 'FiniteHook', 'ExactResumeHook', 'TextOncePerStepH
 FIXED = ('optim_wrapper.optimizer.type', 'optim_wrapper.constructor',
          'optim_wrapper.paramwise_cfg')
 CLIPS = 'clips_per_step'
-SHOWN = 6
+SHOWN = 12
 
 
 def prepare_work_dir(config: Config, resume: str | None = None,
@@ -59,6 +59,9 @@ def prepare_work_dir(config: Config, resume: str | None = None,
         UserError: on all processes, if another process trains in the work dir, the
             checkpoint cannot be read or is of another recipe.
     """
+    for key in ('train_cfg', 'train_dataloader', 'optim_wrapper'):
+        if not config.get(key):
+            raise UserError(f'{config.filename} only evaluates: there is no {key} in it')
     join_group(config)
     lock, found = None, [None]
     if is_main_process():

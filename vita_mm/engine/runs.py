@@ -168,7 +168,7 @@ def keep_test_only(config: Config) -> None:
 
 def clips_per_step(config: Config) -> int:
     """Clips of an optimizer step: batch size x accumulation x processes."""
-    return (config.train_dataloader.batch_size * get_world_size()
+    return (config.train_dataloader.get('batch_size', 1) * get_world_size()
             * config.optim_wrapper.get('accumulative_counts', 1))
 
 

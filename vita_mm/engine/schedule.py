@@ -70,7 +70,10 @@ class StepScheduleHook(ParamSchedulerHook):
             return
         accumulation = runner.optim_wrapper._accumulative_counts
         epoch = EpochInSteps(len(runner.train_dataloader), accumulation)
-        configs = runner.cfg.param_scheduler
+        configs = runner.cfg.get('param_scheduler')
+        if configs is None:
+            raise UserError('StepScheduleHook builds schedules from the config: make the '
+                            'Runner with Runner.from_cfg, or use ParamSchedulerHook')
         configs = [configs] if isinstance(configs, dict) else configs
         ends = {True: runner.max_epochs, False: -(-runner.max_iters // accumulation)}
         runner.param_schedulers = runner.build_param_scheduler([
@@ -119,7 +122,9 @@ class StepScheduleHook(ParamSchedulerHook):
         found = []
         for group, values in zip(runner.optim_wrapper.param_groups, self.settings):
             for key, value in values.items():
-                before = group.get(f'initial_{key}', group.get(key, value))
+                scheduled = any(each.param_name == key
+                                for each in runner.param_schedulers or ())
+                before = group.get(f'initial_{key}' if scheduled else key, value)
                 if plain(before) != plain(value):
                     found.append(f'{key} {before} → {value}')
         for each, ours in zip(runner.param_schedulers or (), self.schedules):
