@@ -13,28 +13,15 @@ resumes from its checkpoint. Everything is under work_dirs/ablations/SUITE, the 
 in its folder report.
 """
 import argparse
+import runpy
 import signal
-import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-from mmengine.config import DictAction
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from vita_mm.errors import UserError, cli_errors
-from vita_mm.files import hold, read_json, write_json
-from vita_mm.harness.estimate import Estimates, say_time
-from vita_mm.harness.gather import find_machine, gather
-from vita_mm.harness.local import LocalExecutor
-from vita_mm.harness.nodes import NodesExecutor, follow, node_rank
-from vita_mm.harness.plan import Plan
-from vita_mm.harness.publish import Publisher
-from vita_mm.harness.report import print_report, write_report
-from vita_mm.harness.suite import ROOT, Suite, read_suite
-from vita_mm.harness.sweep import Sweep
+ROOT = Path(__file__).resolve().parents[1]
+# Read by its path: --help does not wait for vita_mm, which takes seconds.
+add_config_options = runpy.run_path(
+    str(ROOT / 'vita_mm' / 'arguments.py'))['add_config_options']
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,12 +34,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--only', metavar='PATTERN', help="such as 'table6/*' or fig4")
     parser.add_argument('--seeds', type=int,
                         help="how many; default as last time, at first the suite's")
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
-                        help='overrides of every config, such as model.clip.pretrained='
-                        'FILE; default as last time')
+    add_config_options(parser, default=None,
+                       help='overrides of every config, such as model.clip.pretrained='
+                       'FILE; default as last time')
     parser.add_argument('--timeout', type=float, help='seconds that one run may take')
     parser.add_argument('--trust-code', action='store_true',
                         help='keep results although the code has changed since')
+    parser.add_argument('--trust-data', action='store_true',
+                        help='do not read the videos to see whether they have changed: '
+                        'their sizes and times tell')
     parser.add_argument('--launcher', default='none',
                         choices=('none', 'pytorch', 'slurm'),
                         help='of each run: one process, torchrun, or a Slurm job')
@@ -60,25 +50,29 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--gpus', type=int, default=0,
                         help='processes of a run on each node, one a GPU')
     parser.add_argument('--nodes', type=int, default=1, help='machines of a run')
-    parser.add_argument('--slurm', nargs='+', action=DictAction, default={},
-                        help='options of the jobs, such as partition=gpu account=me')
+    add_config_options(parser, '--slurm',
+                       help='options of the jobs, such as partition=gpu account=me')
     args = parser.parse_args()
     for name in ('seeds', 'jobs', 'nodes'):
         if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise UserError(f'--{name} is at least 1')
+            parser.error(f'--{name} is at least 1')
     if args.launcher == 'none' and (args.gpus or args.nodes > 1):
-        raise UserError('--gpus and --nodes are for --launcher pytorch or slurm')
+        parser.error('--gpus and --nodes are for --launcher pytorch or slurm')
     if args.launcher == 'pytorch' and not args.gpus:
-        raise UserError('--launcher pytorch needs --gpus, the processes of a run')
+        parser.error('--launcher pytorch needs --gpus, the processes of a run')
     return args
 
 
-def make_plan(suite: Suite, args: argparse.Namespace) -> Plan:
+def make_plan(suite, args: argparse.Namespace):
     """The plan with the options of this call, or else of the last one."""
+    from vita_mm.files import read_json, write_json
+    from vita_mm.harness.plan import Plan
+
     last = read_json(args.out / 'sweep.json') or {}
     seeds = args.seeds or last.get('seeds') or suite.seeds
     options = last.get('options', {}) if args.cfg_options is None else args.cfg_options
-    plan = Plan(suite, args.out, seeds, options, args.trust_code)
+    plan = Plan(suite, args.out, seeds, options, args.trust_code,
+                args.trust_data or None)
     if args.verb == 'run':
         write_json(args.out / 'sweep.json', dict(seeds=seeds, options=options))
     return plan
@@ -89,30 +83,39 @@ def make_executor(args: argparse.Namespace):
         from vita_mm.harness.slurm import SlurmExecutor
         return SlurmExecutor(args.out, args.nodes, args.gpus, args.jobs, args.slurm)
     if args.nodes > 1:
+        from vita_mm.harness.nodes import NodesExecutor
         return NodesExecutor(args.nodes, args.gpus)
+    from vita_mm.harness.local import LocalExecutor
     return LocalExecutor(args.jobs, args.gpus)
 
 
-def show_plan(plan: Plan, args: argparse.Namespace, console: Console) -> None:
+def show_plan(plan, args: argparse.Namespace, console) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from vita_mm.harness.estimate import Estimates, say_time
+    from vita_mm.harness.report import shown
+
     runs = plan.select(args.only)
     estimates = Estimates(plan)
     todo = [run for run in runs if not run.done]
     table = Table('run', 'rows', 'state', 'time', box=box.SIMPLE_HEAD,
-                  title=f'{plan.suite.title}: {len(runs)} runs')
+                  title=shown(f'{plan.suite.title}: {len(runs)} runs'))
     table.columns[0].overflow = 'fold'
     reasons: dict[str, list[str]] = {}
     for run in runs:
         users = plan.users(run)
         more = f' +{len(users) - 1}' if len(users) > 1 else ''
-        table.add_row(run.name, users[0] + more, run.standing.state,
+        table.add_row(shown(run.name), shown(users[0] + more), run.standing.state,
                       '' if run.done else say_time(estimates.of(run)))
         for reason in run.standing.reasons:
             reasons.setdefault(reason, []).append(run.name)
     console.print(table)
+    for sentence in plan.shared(runs):
+        console.print(shown(sentence), soft_wrap=True)
     for reason, names in reasons.items():
         more = f' and {len(names) - 1} more' if len(names) > 1 else ''
-        console.print(f'{names[0]}{more}: {reason}', highlight=False, soft_wrap=True,
-                      markup=False)
+        console.print(shown(f'{names[0]}{more}: {reason}'), soft_wrap=True)
     if not todo:
         console.print('all done')
         return
@@ -122,7 +125,15 @@ def show_plan(plan: Plan, args: argparse.Namespace, console: Console) -> None:
                   'from earlier runs where there are any')
 
 
-def run(suite: Suite, args: argparse.Namespace, console: Console) -> int:
+def run(suite, args: argparse.Namespace, console) -> int:
+    from rich.text import Text
+
+    from vita_mm.files import hold
+    from vita_mm.harness.gather import gather
+    from vita_mm.harness.publish import Publisher
+    from vita_mm.harness.report import shown
+    from vita_mm.harness.sweep import Sweep
+
     lock = hold(args.out / 'lock', f'another call works on {args.out}')
     executor = make_executor(args)
     if suite.prepare:
@@ -141,8 +152,7 @@ def run(suite: Suite, args: argparse.Namespace, console: Console) -> int:
     report(plan, console)
     send(plan, publisher)
     for name, why in failed.items():
-        console.print(f'[red]failed[/red] {name}: {why}', highlight=False,
-                      soft_wrap=True)
+        console.print(Text('failed ', 'red') + shown(f'{name}: {why}'), soft_wrap=True)
     executor.close()
     lock.close()
     return 1 if failed else 0
@@ -150,35 +160,55 @@ def run(suite: Suite, args: argparse.Namespace, console: Console) -> int:
 
 def prepare(script: str) -> None:
     """Make the data of the suite, if they are not there."""
-    done = subprocess.run([sys.executable, str(ROOT / script)])
+    import subprocess
+
+    from vita_mm.engine.runs import die_with_parent
+    from vita_mm.errors import UserError
+
+    # Were this process killed, the next call must not find another one at work.
+    done = subprocess.run([sys.executable, str(ROOT / script)],
+                          preexec_fn=die_with_parent)
     if done.returncode:
         raise UserError(f'{script} did not make the data')
 
 
-def report(plan: Plan, console: Console) -> None:
+def report(plan, console) -> None:
     """Write the report and print it."""
+    from vita_mm.harness.gather import find_machine, gather
+    from vita_mm.harness.report import print_report, shown, write_report
+
     results = gather(plan)
     print_report(plan.suite, results, console)
     page = write_report(plan.suite, results, find_machine(plan), plan.out / 'report')
-    console.print(f'report: {page}', soft_wrap=True)
+    console.print(shown(f'report: {page}'), soft_wrap=True)
 
 
-def send(plan: Plan, publisher: Publisher) -> None:
+def send(plan, publisher) -> None:
     """Send the numbers and the report to MLflow."""
+    from vita_mm.harness.gather import gather
+
     publisher.publish(gather(plan))
     publisher.attach(plan.out / 'report')
     publisher.deliver()
 
 
-def main() -> int:
-    args = parse_args()
+def main(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from vita_mm.files import hold
+    from vita_mm.harness.suite import read_suite
+
     suite = read_suite(args.suite)
     if args.timeout:
         suite = replace(suite, timeout=args.timeout)
     args.out = args.out or Path('work_dirs/ablations') / suite.name
     console = Console()
-    if args.verb == 'run' and args.launcher == 'pytorch' and node_rank():
-        return follow(args.nodes, args.gpus)
+    if args.verb == 'run' and args.launcher == 'pytorch':
+        from vita_mm.harness.nodes import follow, node_rank
+        if node_rank():
+            return follow(args.nodes, args.gpus)
     if args.verb == 'run':
         return run(suite, args, console)
     plan = make_plan(suite, args)
@@ -186,6 +216,7 @@ def main() -> int:
         show_plan(plan, args, console)
         return 0
     report(plan, console)
+    from vita_mm.harness.publish import Publisher
     lock = hold(args.out / 'lock',
                 f'MLflow is left to the call that works on {args.out}')
     send(plan, Publisher(suite, args.out))
@@ -194,6 +225,9 @@ def main() -> int:
 
 
 if __name__ == '__main__':
+    args = parse_args()
+    from vita_mm.errors import cli_errors
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with cli_errors():
-        sys.exit(main())
+        sys.exit(main(args))

@@ -9,11 +9,12 @@ from rich.console import Console, Group
 from rich.table import Table
 
 import speed_measure as measure
+import vita_mm
 from speed_measure import Figures
 from speed_models import Setup
 from speed_parts import Comparison, Facts
 from vita_mm.files import read_json, write_json
-from vita_mm.harness.inputs import digest_code
+from vita_mm.harness.closure import digest_tree, parse
 from vita_mm.tracking.probes import cpu_name, find_git
 
 HEADER = ('what', 'against', 'ours', 'opponent', 'ratio', 'spread', 'wall', 'target',
@@ -25,9 +26,15 @@ NOTE = ('Medians of pairs measured in turn. The ratio is opponent / ours in CPU 
         'Against matrix products alone the ratio is the share of their rate.')
 
 
+# Of the package: what is measured.
+CODE = ('models/*.py', 'data/*.py', 'engine/*.py', 'classes.py', 'splits.py')
+
+
 def find_stamp(setup: Setup) -> dict:
     """What results depend on: those with another stamp are others."""
-    code = repr(sorted(digest_code().items()))
+    package = Path(vita_mm.__file__).parent
+    code = repr([digest_tree(parse(file)) for part in CODE
+                 for file in sorted(package.glob(part))])
     baseline = Path(__file__).with_name('baseline_model.py').read_bytes()
     return dict(arch=setup.arch, classes=setup.classes, threads=setup.threads,
                 processor=cpu_name(), torch=torch.__version__,

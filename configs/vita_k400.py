@@ -3,12 +3,13 @@
 Table 1: 80.5 top-1, 95.9 top-5; Table 5, supervised, and Table 6, last row: 80.51.
 
     tools/dist_train.sh configs/vita_k400.py 8
-    tools/dist_test.sh configs/vita_k400.py work_dirs/vita_k400/best_acc_top1_*.pth 8
+    tools/dist_test.sh configs/vita_k400.py work_dirs/vita_k400 8
 
-Training: about 9 A100 hours. Evaluation: about 1 minute of one. See the README for how
-these were estimated; decoding is not in them.
+Training: about 9 A100 hours in bfloat16. Evaluation: about 1 minute of one. See
+docs/precision.md for how these were estimated.
 """
 _base_ = ['_base_/runtime.py', '_base_/vita_clip.py', '_base_/kinetics400.py',
           '_base_/schedule.py']
 
+precision = 'bfloat16'
 model = dict(cls_head=dict(classes='kinetics400'))

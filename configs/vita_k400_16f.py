@@ -4,10 +4,10 @@ Table 1: 82.9 top-1, 96.3 top-5. The paper does not say the stride: it stays 16,
 clip spans 241 frames. Validation during training is on 1x1 view.
 
     tools/dist_train.sh configs/vita_k400_16f.py 8
-    tools/dist_test.sh configs/vita_k400_16f.py work_dirs/vita_k400_16f/best_*.pth 8
+    tools/dist_test.sh configs/vita_k400_16f.py work_dirs/vita_k400_16f 8
 
-Training: about 18 A100 hours. Evaluation: about 20 minutes of one (see the README for how
-these were estimated).
+Training: about 18 A100 hours in bfloat16. Evaluation: about 20 minutes of one (see
+docs/precision.md for how these were estimated).
 """
 _base_ = 'vita_k400_4x3.py'
 

@@ -2,9 +2,10 @@
 
 Table 1: 81.8 top-1, 96.0 top-5. The model is that of vita_k400.py:
 
-    tools/dist_test.sh configs/vita_k400_4x3.py work_dirs/vita_k400/best_acc_top1_*.pth 8
+    tools/dist_test.sh configs/vita_k400_4x3.py work_dirs/vita_k400 8
 
-About 10 minutes of an A100 (see the README for how that was estimated).
+About 10 minutes of an A100 in bfloat16 (see docs/precision.md for how that was
+estimated).
 """
 _base_ = 'vita_k400.py'
 

@@ -1,6 +1,6 @@
 """The model of vita_mini.py, evaluated on 4x3 views.
 
-    python tools/test.py configs/vita_mini_4x3.py work_dirs/vita_mini/best_acc_top1_*.pth
+    python tools/test.py configs/vita_mini_4x3.py work_dirs/vita_mini
 """
 _base_ = 'vita_mini.py'
 

@@ -5,10 +5,10 @@ parts of the video (at random in training, the middle in evaluation), and otherw
 recipe of Kinetics-400, which has no flip. Classes are the 174 templates without brackets.
 
     tools/dist_train.sh configs/vita_ssv2.py 8
-    tools/dist_test.sh configs/vita_ssv2.py work_dirs/vita_ssv2/best_acc_top1_*.pth 8
+    tools/dist_test.sh configs/vita_ssv2.py work_dirs/vita_ssv2 8
 
-Training: about 6 A100 hours. Evaluation: about 1 minute of one (see the README for how
-these were estimated).
+Training: about 6 A100 hours in bfloat16. Evaluation: about 1 minute of one (see
+docs/precision.md for how these were estimated).
 """
 _base_ = 'vita_k400.py'
 

@@ -3,6 +3,7 @@
 Real videos, real trainings of a tiny CLIP, real processes, MLflow on SQLite.
 """
 import json
+import os
 import random
 import shutil
 import signal
@@ -12,13 +13,18 @@ from pathlib import Path
 
 import pytest
 import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
+import torch
 from mlflow import MlflowClient
 from mmengine.config import Config
 
+from vita_mm.checkpoints import read_tensors
+from vita_mm.digests import TRUSTED, digest_file
 from vita_mm.errors import UserError
-from vita_mm.files import hold
+from vita_mm.files import hold, write_json
+from vita_mm.harness import execute
 from vita_mm.harness.execute import divide_batch
 from vita_mm.harness.folder import RunFolder
+from vita_mm.harness.inputs import differences
 from vita_mm.harness.local import LocalExecutor
 from vita_mm.harness.plan import Plan
 from vita_mm.harness.suite import read_suite
@@ -169,20 +175,42 @@ def test_a_changed_field_makes_only_what_depends_on_it_stale(done, world):
 
 
 def test_changed_data_make_results_stale(done, world):
-    videos = world / 'val' / '0.mp4'
-    content = videos.read_bytes()
-    videos.write_bytes(content + b'\0')
+    """Also a video of the same length, whose time was set back."""
+    video = world / 'val' / '0.mp4'
+    content, status = video.read_bytes(), os.stat(video)
+    video.write_bytes(content[:-1] + b'\1')
+    os.utime(video, ns=(status.st_atime_ns, status.st_mtime_ns))
     try:
-        # Digests of data are kept for the time of a process.
-        said = ablations(done[0], world, 'plan')
+        plan = make_plan(world, done[0] / 'out')
+        found = [run.standing for run in plan.runs.values() if not run.done]
+        assert [standing.reasons for standing in found] == 3 * [['data changed: test']]
     finally:
-        videos.write_bytes(content)
-    assert 'data changed: test' in said and said.count(' stale ') == 3
+        video.write_bytes(content)
+    assert set(states(world, done[0] / 'out').values()) == {'done'}
+
+
+def test_data_can_be_trusted(done, world, monkeypatch):
+    """Sizes and times tell then; and what was trusted is not taken for read."""
+    out = done[0] / 'out'
+    monkeypatch.setattr('vita_mm.digests.read_version', None)  # nothing is read
+    plan = make_plan(world, out, trust_data=True)
+    times = {path: os.stat(path) for path in (world / 'val').iterdir()}
+    assert {run.standing.state for run in plan.runs.values()} <= {'done', 'stale'}
+    for run in plan.runs.values():
+        looks = dict(run.inputs, looks={**run.inputs['looks']})
+        read = dict(looks, data={**looks['data'], **{
+            loop: 'a' * 64 for loop in looks['looks']}})
+        assert differences(read, looks) == []
+        assert 'say --trust-data again' in differences(looks, read)[0]
+        other = dict(looks, data={**looks['data'], **{
+            loop: TRUSTED + 'other' for loop in looks['looks']}},
+            looks={loop: TRUSTED + 'other' for loop in looks['looks']})
+        assert differences(read, other) == [f'data changed: {loop}'
+                                            for loop in looks['looks']]
+    assert times == {path: os.stat(path) for path in (world / 'val').iterdir()}
 
 
 def test_results_stay_where_the_data_are_not(done, world, tmp_path):
-    from vita_mm.harness import inputs
-    inputs.digest_data.cache_clear()
     away = world / 'val.txt'
     away.rename(world / 'elsewhere.txt')
     try:
@@ -191,18 +219,47 @@ def test_results_stay_where_the_data_are_not(done, world, tmp_path):
         assert fresh.state == 'not run' and 'val.txt' in fresh.reasons[0]
     finally:
         (world / 'elsewhere.txt').rename(away)
-        inputs.digest_data.cache_clear()
 
 
 def test_code_counts_without_its_comments(monkeypatch, done, world):
     from vita_mm.harness import inputs
-    assert inputs.without_docstrings('def f():\n  "a"\n  return 1  # b') == \
-        inputs.without_docstrings('def f():\n  "other"\n  return 1')
-    code = dict(inputs.digest_code(), **{'models/vision.py': 'other'})
-    monkeypatch.setattr(inputs, 'digest_code', lambda: code)
     out = done[0] / 'out'
-    assert set(states(world, out).values()) == {'stale'}
+    plain = inputs.digest_code
+    monkeypatch.setattr(inputs, 'digest_code', lambda *given: dict(
+        plain(*given), **{'vita_mm/models/vision.py': 'other'}))
+    plan = make_plan(world, out)
+    assert {run.standing.state for run in plan.runs.values()} == {'stale'}
+    assert 'code changed: vita_mm/models/vision.py' in next(
+        iter(plan.runs.values())).standing.reasons
     assert set(states(world, out, trust_code=True).values()) == {'done'}
+
+
+def test_optimizer_states_are_gone_and_weights_are_not(done):
+    """What the manifest names is there, as it was trained, and loads."""
+    for path in (done[0] / 'out/runs').glob('*[!@]*/seed0'):
+        manifest = json.loads((path / 'manifest.json').read_text())
+        assert manifest['precision'] == 'float32'
+        if (path / 'metrics.json').read_text().find('acc/top1') < 0:
+            file = Path(manifest['checkpoint']['path'])
+            assert list((path / 'work').glob('*.pth')) == [file]
+            assert digest_file(file) == manifest['checkpoint']['sha256']
+            assert set(read_tensors(file)) == {'meta', 'state_dict'}
+
+
+def test_weights_that_were_swapped_are_not_evaluated(done, world, tmp_path):
+    """The digest of the training is compared before and after the evaluation."""
+    folder = RunFolder(tmp_path / 'seed0')
+    shutil.copytree(done[0] / 'out' / 'runs' / 'tiny' / 'seed0', folder.path)
+    manifest = folder.manifest
+    manifest['checkpoint']['path'] = str(folder.weights)
+    write_json(folder.path / 'manifest.json', manifest)
+    content = read_tensors(folder.weights)
+    for tensor in content['state_dict'].values():
+        tensor.add_(1)
+    torch.save(content, folder.weights)
+    config = Config.fromfile(done[0] / 'out/runs/tiny@test/seed0/config.py')
+    with pytest.raises(UserError, match='weights.pth is not what was trained'):
+        execute.test(config, folder)
 
 
 @pytest.mark.slow
@@ -222,8 +279,13 @@ def test_a_training_goes_on_from_its_checkpoint(done, world, tmp_path):
     out = tmp_path / 'out'
     shutil.copytree(done[0] / 'out', out)
     folder = out / 'runs' / 'tiny' / 'seed0'
-    (folder / 'status.json').unlink()
-    (folder / 'work' / 'epoch_3.pth').unlink()
+    shutil.rmtree(folder)
+    process = start(RUN, '--suite', world / 'suite.yaml', '--out', 'out', '--only',
+                    'ladder/full', cwd=tmp_path)
+    wait_for(folder / 'work' / 'epoch_1.pth')
+    kill(process)
+    for path in folder.glob('work/epoch_[23].pth'):
+        path.unlink()
     ablations(tmp_path, world, '--only', 'ladder/full')
     epochs = [line for line in (folder / 'log.txt').read_text().splitlines()
               if 'Epoch(train)' in line]
@@ -263,7 +325,7 @@ def test_a_second_sweep_on_the_folder_refuses(world, tmp_path):
 
 def wait_for(path: Path) -> None:
     for _ in range(600):
-        if path.exists() and path.read_text():
+        if path.exists() and path.stat().st_size:
             return
         time.sleep(0.1)
     raise AssertionError(f'{path} never came')

@@ -21,6 +21,7 @@ ARCH = dict(
 
 CONFIG = """
 _base_ = ['{root}/configs/vita_k400.py']
+precision = 'float32'
 arch = {arch}
 model = dict(
     clip=dict(_delete_=True, arch=arch, pretrained='{world}/clip.pt'),

@@ -15,11 +15,9 @@ tools/dist_train.sh configs/vita_mini.py "$processes" --resume "${config[@]}"
 echo "3. Train on the motion set: tools/dist_train.sh configs/vita_mini_motion.py $processes"
 tools/dist_train.sh configs/vita_mini_motion.py "$processes" --resume "${config[@]}"
 echo "4. Evaluate both beside frozen CLIP"
-python benchmarks/demo.py work_dirs/vita_mini/best_acc_top1_epoch_*.pth \
-  work_dirs/vita_mini_motion/best_acc_top1_epoch_*.pth
+python benchmarks/demo.py work_dirs/vita_mini work_dirs/vita_mini_motion
 echo "5. Zero-shot on classes it has not seen: tools/zero_shot.py … --suite mini"
-python tools/zero_shot.py configs/vita_mini.py \
-  work_dirs/vita_mini/best_acc_top1_epoch_*.pth --suite mini --resume
+python tools/zero_shot.py configs/vita_mini.py work_dirs/vita_mini --suite mini --resume
 cat <<MESSAGE
 
 Checkpoints and logs: work_dirs/vita_mini, work_dirs/vita_mini_motion

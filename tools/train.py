@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> None:
 
     config = read_config(args)
     if args.amp:
-        config.optim_wrapper.type = 'AutocastOptimWrapper'
+        config.precision = 'bfloat16'
     if args.no_validate:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
     if args.auto_scale_lr:

@@ -122,6 +122,8 @@ def find_checkpoint(path: str | Path) -> Path:
             raise UserError(f'there is no checkpoint {path}')
         return path
     found = newest_whole_checkpoint(path)
+    if found is None and (path / 'weights.pth').is_file():
+        return path / 'weights.pth'  # all that a suite leaves of a training
     if found is None:
         raise UserError(f'the folder {path} holds no whole checkpoint epoch_N.pth or '
                         'iter_N.pth: train there first, or name a file')

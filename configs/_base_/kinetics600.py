@@ -4,6 +4,7 @@ The videos are those listed by Elaborative Rehearsal (Chen and Huang, ICCV 2021)
 """
 _base_ = 'zero_shot.py'
 
+precision = 'bfloat16'
 root = 'data/kinetics600'
 test_dataloader = dict(dataset=dict(
     classes='kinetics600_new220', data_prefix=dict(video=f'{root}/videos'),

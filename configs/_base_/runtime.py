@@ -2,6 +2,8 @@
 # First, so that the shims of vita_mm.compat act before torchvision is imported.
 custom_imports = dict(imports=['vita_mm'], allow_failed_imports=False)
 default_scope = 'mmaction'
+# float32, tf32, bfloat16 or float16: of training and evaluation, see docs/precision.md.
+precision = 'float32'
 
 default_hooks = dict(
     runtime_info=dict(type='RuntimeInfoHook'),
@@ -9,7 +11,7 @@ default_hooks = dict(
     logger=dict(type='RankZeroLoggerHook', interval=20),
     param_scheduler=dict(type='StepScheduleHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3,
+    checkpoint=dict(type='MarkedCheckpointHook', interval=1, max_keep_ckpts=3,
                     save_best='acc/top1', rule='greater'))
 custom_hooks = [
     dict(type='ClassCheckHook'),
@@ -17,6 +19,7 @@ custom_hooks = [
     dict(type='ExactResumeHook'),
     dict(type='TextOncePerStepHook'),
     dict(type='DescriptionHook'),
+    dict(type='SelectionHook'),
     dict(type='SubstituteHook'),
     dict(type='ConfusionHook'),
     dict(type='TrackingHook'),

@@ -6,8 +6,8 @@ prompts are the set `templates` with its own templates.
 
     tools/dist_train.sh configs/actionclip/k400.py 8
 
-Training: about 113 A100 hours. Evaluation: about 85 minutes of one.
-See the README for how these were estimated.
+Training: about 113 A100 hours in bfloat16. Evaluation: about 85 minutes of one. See
+docs/precision.md for how these were estimated.
 
 The temporal layers learn ten times as fast as CLIP. RandAugment is drawn with a crop of
 at least 44 %, which is the smallest that the authors' crops leave.
@@ -15,6 +15,7 @@ at least 44 %, which is the smallest that the authors' crops leave.
 _base_ = ['../_base_/runtime.py', '../_base_/actionclip.py',
           '../_base_/kinetics400_segments.py', '../_base_/fine_tuning.py']
 
+precision = 'bfloat16'
 model = dict(backbone=dict(checkpointing=True), cls_head=dict(classes='kinetics400'))
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].update(clip_len=32)  # UniformSample

@@ -4,8 +4,8 @@ Table 3: 44.3 on HMDB51, 69.3 on UCF101, with zero_shot/{hmdb51,ucf101}_16f.py.
 
     tools/dist_train.sh configs/efficient_prompt/a5.py 8
 
-Training: about 8 A100 hours. Evaluation: about 7 minutes of one.
-See the README for how these were estimated.
+Training: about 8 A100 hours in bfloat16. Evaluation: about 7 minutes of one. See
+docs/precision.md for how these were estimated.
 
 Its authors released no recipe for Kinetics: rate, decay and 100000 steps of 64 clips are
 the defaults of their code, frames at a third of 30 a second its likeliest draw.
@@ -13,6 +13,7 @@ the defaults of their code, frames at a third of 30 a second its likeliest draw.
 _base_ = ['../_base_/runtime.py', '../_base_/efficient_prompt.py',
           '../_base_/kinetics400.py', '../_base_/schedule.py']
 
+precision = 'bfloat16'
 model = dict(cls_head=dict(classes='kinetics400'))
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].update(clip_len=16, frame_interval=3)  # SampleFrames

@@ -4,8 +4,8 @@ Table 2: 38.1 top-1.
 
     tools/dist_train.sh configs/efficient_prompt/b2_ssv2.py 8
 
-Training: about 5 A100 hours. Evaluation: about 9 minutes of one.
-See the README for how these were estimated.
+Training: about 5 A100 hours in bfloat16. Evaluation: about 9 minutes of one. See
+docs/precision.md for how these were estimated.
 """
 _base_ = 'a5.py'
 

@@ -4,8 +4,8 @@ No figure of it is in the paper.
 
     tools/dist_train.sh configs/efficient_prompt/b6_ssv2.py 8
 
-Training: about 5 A100 hours. Evaluation: about 9 minutes of one.
-See the README for how these were estimated.
+Training: about 5 A100 hours in bfloat16. Evaluation: about 9 minutes of one. See
+docs/precision.md for how these were estimated.
 """
 _base_ = 'b2_ssv2.py'
 

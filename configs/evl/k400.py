@@ -4,14 +4,15 @@ Table 1: 82.9 top-1.
 
     tools/dist_train.sh configs/evl/k400.py 8
 
-Training: about 10 A100 hours. Evaluation: about 3 minutes of one.
-See the README for how these were estimated.
+Training: about 10 A100 hours in bfloat16. Evaluation: about 3 minutes of one. See
+docs/precision.md for how these were estimated.
 
 Vita-CLIP's recipe is this one but for rate and length: 50000 steps are 53 epochs.
 """
 _base_ = ['../_base_/runtime.py', '../_base_/evl.py', '../_base_/kinetics400.py',
           '../_base_/schedule.py']
 
+precision = 'bfloat16'
 model = dict(cls_head=dict(classes='kinetics400'))
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].update(num_clips=3)  # SampleFrames

@@ -4,7 +4,7 @@ No figure in the paper; FROSTER (Huang et al., ICLR 2024) reports 47.9 for it.
 
     tools/dist_test.sh configs/frozen_clip/hmdb51.py none 8
 
-About 1 minute of an A100 (see the README for how that was estimated).
+About 1 minute of an A100 in bfloat16 (see docs/precision.md for how that was estimated).
 """
 _base_ = ['../_base_/frozen_clip.py', '../_base_/hmdb51.py']
 

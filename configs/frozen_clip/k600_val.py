@@ -4,7 +4,7 @@ No figure in the paper.
 
     tools/dist_test.sh configs/frozen_clip/k600_val.py none 8
 
-About 2 minutes of an A100 (see the README for how that was estimated).
+About 2 minutes of an A100 in bfloat16 (see docs/precision.md for how that was estimated).
 """
 _base_ = 'k600.py'
 

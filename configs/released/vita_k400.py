@@ -7,12 +7,15 @@ no figure for this recipe; compare with its 80.5 (1x1 view, Table 1).
     tools/dist_train.sh configs/released/vita_k400.py 8
     tools/dist_test.sh configs/released/vita_k400.py CHECKPOINT 8
 
-A checkpoint of the authors works after tools/convert_checkpoint.py. Training: about 10
-A100 hours. Evaluation: about 2 minutes of one (see the README for how these were
-estimated).
+A checkpoint of the authors works after tools/convert_checkpoint.py.
+
+Training: about 160 A100 hours in float32, as their script computes. Evaluation: about 34
+minutes of one. `--cfg-options precision=bfloat16` needs a sixteenth (see
+docs/precision.md for how these were estimated).
 """
 _base_ = '../vita_k400.py'
 
+precision = 'float32'
 model = dict(backbone=dict(freeze_summary_proj=True))
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].update(type='TightSampleFrames')

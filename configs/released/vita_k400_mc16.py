@@ -6,7 +6,7 @@ has not (37.25 M). No figure of the paper is known to be of it.
 
     tools/dist_train.sh configs/released/vita_k400_mc16.py 8
 
-About 9 A100 hours (see the README for how that was estimated).
+About 160 A100 hours in float32 (see docs/precision.md for how that was estimated).
 """
 _base_ = 'vita_k400.py'
 

@@ -1,16 +1,18 @@
 """ViFi-CLIP B/16 on Kinetics-400, 16 frames, evaluated on 4x3 views, by its authors'
 recipe, which is X-CLIP's at another rate and batch.
 
-No figure of it is in the paper; its authors report 83.9 top-1, 96.3 top-5 (its repository's README).
+No figure of it is in the paper; its authors report 83.9 top-1, 96.3 top-5 (its
+repository's README).
 
     tools/dist_train.sh configs/vifi_clip/k400.py 8
 
-Training: about 25 A100 hours. Evaluation: about 20 minutes of one.
-See the README for how these were estimated.
+Training: about 25 A100 hours in bfloat16. Evaluation: about 20 minutes of one. See
+docs/precision.md for how these were estimated.
 """
 _base_ = ['../_base_/runtime.py', '../_base_/vifi_clip.py',
           '../_base_/kinetics400_segments.py', '../_base_/fine_tuning.py']
 
+precision = 'bfloat16'
 model = dict(
     cls_head=dict(classes='kinetics400', label_smooth_eps=0.1),
     data_preprocessor=dict(blending=_base_.blending))

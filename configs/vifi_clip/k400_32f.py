@@ -4,8 +4,8 @@ No figure of it is in the paper. With zero_shot/{hmdb51,ucf101,k600}.py.
 
     tools/dist_train.sh configs/vifi_clip/k400_32f.py 8
 
-Training: about 17 A100 hours. Evaluation: about 3 minutes of one.
-See the README for how these were estimated.
+Training: about 17 A100 hours in bfloat16. Evaluation: about 3 minutes of one. See
+docs/precision.md for how these were estimated.
 """
 _base_ = 'k400.py'
 

@@ -4,8 +4,8 @@ Table 1: 82.3 top-1, 95.4 top-5; its authors report 83.8, 95.7 on 4x3 views (k40
 
     tools/dist_train.sh configs/xclip/k400.py 8
 
-Training: about 14 A100 hours. Evaluation: about 1 minute of one.
-See the README for how these were estimated.
+Training: about 14 A100 hours in bfloat16. Evaluation: about 1 minute of one. See
+docs/precision.md for how these were estimated.
 
 What is new in it learns ten times as fast as CLIP's own weights. Its one-dimensional
 parameters keep their weight decay, which the authors' code takes from them.
@@ -13,6 +13,7 @@ parameters keep their weight decay, which the authors' code takes from them.
 _base_ = ['../_base_/runtime.py', '../_base_/xclip.py',
           '../_base_/kinetics400_segments.py', '../_base_/fine_tuning.py']
 
+precision = 'bfloat16'
 model = dict(
     cls_head=dict(classes='kinetics400', label_smooth_eps=0.1),
     data_preprocessor=dict(blending=_base_.blending))

@@ -4,8 +4,8 @@ Table 1: 84.7 top-1, 96.8 top-5.
 
     tools/dist_train.sh configs/xclip/k400_16f.py 8
 
-Training: about 28 A100 hours. Evaluation: about 20 minutes of one.
-See the README for how these were estimated.
+Training: about 28 A100 hours in bfloat16. Evaluation: about 20 minutes of one. See
+docs/precision.md for how these were estimated.
 """
 _base_ = 'k400_4x3.py'
 

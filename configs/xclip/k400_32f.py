@@ -4,8 +4,8 @@ Table 5: 78.2 top-1 on K400; Tables 3 and 4 with zero_shot/{hmdb51,ucf101,k600}.
 
     tools/dist_train.sh configs/xclip/k400_32f.py 8
 
-Training: about 25 A100 hours. Evaluation: about 3 minutes of one.
-See the README for how these were estimated.
+Training: about 25 A100 hours in bfloat16. Evaluation: about 3 minutes of one. See
+docs/precision.md for how these were estimated.
 """
 _base_ = 'k400.py'
 

@@ -2,10 +2,10 @@
 
 Table 1: 83.8 top-1, 96.7 top-5.
 
-    tools/dist_test.sh configs/xclip/k400_4x3.py work_dirs/k400/best_acc_top1_*.pth 8
+    tools/dist_test.sh configs/xclip/k400_4x3.py work_dirs/xclip/k400 8
 
-About 10 minutes of an A100.
-See the README for how these were estimated.
+About 10 minutes of an A100 in bfloat16. See docs/precision.md for how these were
+estimated.
 """
 _base_ = 'k400.py'
 

@@ -6,7 +6,7 @@ Table 3 and Table 5, zero-shot: 48.6 ± 0.6.
 
     tools/dist_test.sh configs/zero_shot/hmdb51_tile.py CHECKPOINT 8
 
-About 1 minute of an A100 (see the README for how that was estimated).
+About 1 minute of an A100 in bfloat16 (see docs/precision.md for how that was estimated).
 """
 _base_ = 'hmdb51.py'
 

@@ -2,11 +2,11 @@
 
 Table 4: 67.4 ± 0.5 top-1. The model is that of vita_k400.py:
 
-    tools/dist_test.sh configs/zero_shot/k600.py work_dirs/vita_k400/best_acc_top1_*.pth 8
+    tools/dist_test.sh configs/zero_shot/k600.py work_dirs/vita_k400 8
 
 All zero-shot datasets at once, beside frozen CLIP:
 
-    python tools/zero_shot.py configs/vita_k400.py work_dirs/vita_k400/best_acc_top1_*.pth
+    python tools/zero_shot.py configs/vita_k400.py work_dirs/vita_k400
 
 The paper's prompt is "any given class name" (`name/acc/top1`); a list of templates is
 evaluated too (`templates/acc/top1`).
@@ -14,7 +14,7 @@ evaluated too (`templates/acc/top1`).
 Which videos were used is not uniform in the literature: these are the lists of
 Elaborative Rehearsal, k600_val.py takes the validation videos of the same classes.
 
-About 3 minutes of an A100 (see the README for how that was estimated).
+About 3 minutes of an A100 in bfloat16 (see docs/precision.md for how that was estimated).
 """
 _base_ = ['../_base_/vita_clip.py', '../_base_/kinetics600.py']
 

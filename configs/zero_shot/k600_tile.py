@@ -6,7 +6,7 @@ Table 4: 67.4 ± 0.5.
 
     tools/dist_test.sh configs/zero_shot/k600_tile.py CHECKPOINT 8
 
-About 3 minutes of an A100 (see the README for how that was estimated).
+About 3 minutes of an A100 in bfloat16 (see docs/precision.md for how that was estimated).
 """
 _base_ = 'k600.py'
 

@@ -4,7 +4,7 @@ Table 4: 67.4 ± 0.5 top-1; which videos the paper took is not known.
 
     tools/dist_test.sh configs/zero_shot/k600_val.py CHECKPOINT 8
 
-About 2 minutes of an A100 (see the README for how that was estimated).
+About 2 minutes of an A100 in bfloat16 (see docs/precision.md for how that was estimated).
 """
 _base_ = 'k600.py'
 

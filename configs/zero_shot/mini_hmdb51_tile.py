@@ -1,6 +1,6 @@
 """As mini_hmdb51.py, with the summary attending to all 32 frames at once.
 
-    python tools/test.py configs/zero_shot/mini_hmdb51_tile.py work_dirs/vita_mini/epoch_20.pth
+    python tools/test.py configs/zero_shot/mini_hmdb51_tile.py work_dirs/vita_mini
 """
 _base_ = 'mini_hmdb51.py'
 

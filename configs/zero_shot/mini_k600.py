@@ -1,6 +1,6 @@
 """Zero-shot on the miniature's set in the role of Kinetics-600.
 
-    python tools/test.py configs/zero_shot/mini_k600.py work_dirs/vita_mini/epoch_20.pth
+    python tools/test.py configs/zero_shot/mini_k600.py work_dirs/vita_mini
 """
 _base_ = ['../_base_/vita_clip.py', '../_base_/mini_zero_shot.py']
 

@@ -2,11 +2,11 @@
 
 Table 3 and Table 5, zero-shot: 75.0 ± 0.6 top-1. The model is that of vita_k400.py:
 
-    tools/dist_test.sh configs/zero_shot/ucf101.py work_dirs/vita_k400/best_acc_top1_*.pth 8
+    tools/dist_test.sh configs/zero_shot/ucf101.py work_dirs/vita_k400 8
 
 All zero-shot datasets at once, beside frozen CLIP:
 
-    python tools/zero_shot.py configs/vita_k400.py work_dirs/vita_k400/best_acc_top1_*.pth
+    python tools/zero_shot.py configs/vita_k400.py work_dirs/vita_k400
 
 The paper's prompt is "any given class name" (`name/acc/top1`); a list of templates is
 evaluated too (`templates/acc/top1`).
@@ -15,7 +15,7 @@ Class names are spaced ("Apply Eye Makeup"); X-CLIP feeds the raw ones, which ar
 `--cfg-options model.cls_head.classes=ucf101:folder
 test_dataloader.dataset.classes=ucf101:folder`.
 
-About 2 minutes of an A100 (see the README for how that was estimated).
+About 2 minutes of an A100 in bfloat16 (see docs/precision.md for how that was estimated).
 """
 _base_ = ['../_base_/vita_clip.py', '../_base_/ucf101.py']
 

@@ -4,8 +4,8 @@ Table 3, ActionCLIP: 58.3 top-1, which stands here as `actionclip/acc/top1`.
 
     python benchmarks/run_ablations.py --suite paper --only table3/actionclip
 
-configs/zero_shot/ucf101_actionclip.py takes about 1 minute of an A100 (see the README for
-how that was estimated).
+configs/zero_shot/ucf101_actionclip.py takes about 2 minutes of an A100 in bfloat16 (see
+docs/precision.md for how that was estimated).
 """
 _base_ = 'ucf101.py'
 

@@ -6,7 +6,7 @@ Table 3 and Table 5, zero-shot: 75.0 ± 0.6.
 
     tools/dist_test.sh configs/zero_shot/ucf101_tile.py CHECKPOINT 8
 
-About 2 minutes of an A100 (see the README for how that was estimated).
+About 2 minutes of an A100 in bfloat16 (see docs/precision.md for how that was estimated).
 """
 _base_ = 'ucf101.py'
 

@@ -14,6 +14,7 @@ from vita_mm.errors import UserError
 from vita_mm.files import hold, read_json, write_json
 from vita_mm.tracking.values import cut, flatten
 
+from .precision import PRECISIONS
 from .runs import clips_per_step, join_group
 
 FILE = 'recipe.json'
@@ -28,8 +29,10 @@ IDLE = {'train_dataloader.batch_size', 'train_dataloader.num_workers',
         'model.backbone.checkpointing'}
 # These watch a training, or divide its work; other hooks may change what is trained.
 WATCHING = {'ClassCheckHook', 'FiniteHook', 'ExactResumeHook', 'TextOncePerStepHook',
-            'DescriptionHook', 'SubstituteHook', 'ConfusionHook', 'TrackingHook',
-            'PrecisionHook'}
+            'DescriptionHook', 'SelectionHook', 'SubstituteHook', 'ConfusionHook',
+            'TrackingHook'}
+# These follow from the precision, and are in the config once a runner is built of it.
+WRAPPERS = {precision.wrapper.__name__ for precision in PRECISIONS.values()}
 # The state of an optimizer fits no other.
 FIXED = ('optim_wrapper.optimizer.type', 'optim_wrapper.constructor',
          'optim_wrapper.paramwise_cfg')
@@ -139,6 +142,9 @@ def make_recipe(config: Config) -> dict:
         content.pop('auto_scale_lr', None)
     leaves = {key: value for key, value in flatten(content)
               if key not in IDLE and value != {}}
+    if leaves.get('optim_wrapper.type') in WRAPPERS:
+        del leaves['optim_wrapper.type']
+        leaves.pop('optim_wrapper.dtype', None)
     leaves[CLIPS] = clips_per_step(config)
     return json.loads(json.dumps(leaves, default=str))
 

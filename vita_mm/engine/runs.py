@@ -23,6 +23,8 @@ from vita_mm.data.dataset import check_batches
 from vita_mm.errors import UserError
 from vita_mm.tracking import guard
 
+from .precision import apply_precision
+
 # Of MMEngine's DefaultOptimWrapperConstructor, which passes over any other.
 RATES = ('custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult',
          'flat_decay_mult', 'dwconv_decay_mult', 'dcn_offset_lr_mult',
@@ -34,7 +36,7 @@ RUNNER_KEYS = {
     'optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator',
     'default_hooks', 'custom_hooks', 'data_preprocessor', 'load_from', 'resume',
     'launcher', 'env_cfg', 'log_processor', 'log_level', 'visualizer', 'default_scope',
-    'randomness', 'custom_imports', 'model_wrapper_cfg', 'compile'}
+    'randomness', 'custom_imports', 'model_wrapper_cfg', 'compile', 'precision'}
 # Options of a DataLoader that it refuses without workers.
 OF_WORKERS = {'persistent_workers', 'prefetch_factor', 'multiprocessing_context',
               'timeout'}
@@ -189,9 +191,11 @@ def build_runner(config: Config) -> Runner:
     there.
 
     Raises:
-        UserError: if the config names a class or an argument that does not exist.
+        UserError: if the config names a class or an argument that does not exist, or a
+            precision that is not to be had.
     """
     join_group(config)
+    apply_precision(config)
     if torch.cuda.is_available():
         # Else torch refuses matrix products where results are to repeat themselves.
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')

@@ -6,7 +6,7 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import LOOPS
-from mmengine.runner import TestLoop
+from mmengine.runner import TestLoop, autocast
 from rich.progress import track
 
 from vita_mm.errors import UserError
@@ -49,14 +49,16 @@ class ZeroShotLoop(TestLoop):
         batches = []
         for index, batch in enumerate(self.progress()):
             runner.call_hook('before_test_iter', batch_idx=index, data_batch=batch)
-            batches.append(video_features(model, batch))
+            with autocast(enabled=self.fp16):
+                batches.append(video_features(model, batch))
             runner.call_hook('after_test_iter', batch_idx=index, data_batch=batch,
                              outputs=batches[-1][1])
         metrics = {}
         for name, templates in prompts.items():
             if templates is not None:
                 head.use_templates(templates)
-            text = head.text_features()
+            with autocast(enabled=self.fp16):
+                text = head.text_features()
             for features, samples in batches:
                 head.predict_by_feat(head.logits(features.to(text.device), text),
                                      samples)

@@ -1,6 +1,8 @@
 """How long runs take: as long as others of their kind, else what the suite says."""
 import statistics
 
+from vita_mm.engine.precision import PRECISIONS
+
 from .plan import Plan, Run
 
 UNKNOWN = 20.0  # seconds of an evaluation that nothing is known about
@@ -15,6 +17,7 @@ class Estimates:
 
     def __init__(self, plan: Plan) -> None:
         self.given = plan.suite.estimates
+        self.precision = plan.suite.estimates_precision
         self.taken: dict[str, list[float]] = {}
         for run in plan.runs.values():
             seconds = (run.folder.status or {}).get('seconds')
@@ -23,7 +26,7 @@ class Estimates:
                 self.taken.setdefault(self._kind(run), []).append(seconds * processes)
 
     def _kind(self, run: Run) -> str:
-        return f'{run.source} {run.trains}'
+        return f'{run.source} {run.trains} {precision(run)}'
 
     def of(self, run: Run) -> float:
         """Seconds of one run on one device."""
@@ -32,11 +35,23 @@ class Estimates:
             return statistics.median(taken)
         if run.trained is not None and run.source == run.trained.source:
             return UNKNOWN  # what is given for the config is its training
-        return self.given.get(run.source, UNKNOWN)
+        if run.source not in self.given:
+            return UNKNOWN
+        return self.given[run.source] * self._slower(precision(run))
+
+    def _slower(self, asked: str) -> float:
+        """How many times longer a precision takes than that of what is given."""
+        if self.precision is None or asked not in PRECISIONS:
+            return 1.0
+        return (PRECISIONS[self.precision].a100_tflops
+                / PRECISIONS[asked].a100_tflops)
 
     def of_all(self, runs: list[Run]) -> float:
         return sum(map(self.of, runs))
 
+
+def precision(run: Run) -> str:
+    return run.config.get('precision', 'float32')
 
 
 def say_time(seconds: float) -> str:

@@ -3,8 +3,8 @@
     python -m vita_mm.harness.execute FOLDER... [--launcher none|pytorch|slurm]
 
 Each folder holds what was asked for (``run.json``, ``config.py``). What is done already
-is passed over; a training goes on from its newest whole checkpoint. Used by
-benchmarks/run_ablations.py.
+is passed over; a training goes on from its newest whole checkpoint, and an evaluation
+refuses weights that are not those of its training. Used by benchmarks/run_ablations.py.
 """
 import argparse
 import os
@@ -18,13 +18,15 @@ from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.runner import Runner
 
-from vita_mm.checkpoints import newest_whole_checkpoint, read_tensors
+from vita_mm.checkpoints import (newest_whole_checkpoint, read_tensors,
+                                 write_atomically)
+from vita_mm.digests import TRUST, TRUSTED, digest_file
 from vita_mm.engine.runs import build_runner, join_group, keep_test_only
 from vita_mm.errors import UserError, cli_errors
 from vita_mm.files import hold, write_json
 from vita_mm.tracking import guard
-from vita_mm.tracking.probes import (attempt, count_parameters, digest_file, find_clip,
-                                     find_datasets, find_environment, find_git)
+from vita_mm.tracking.probes import (attempt, count_parameters, find_clip, find_datasets,
+                                     find_environment, find_git)
 from vita_mm.tracking.values import only_numbers
 
 from .folder import DONE, RunFolder
@@ -78,11 +80,16 @@ def execute(folder: RunFolder, launcher: str) -> None:
         asked['inputs']['weights'] = trained.manifest['checkpoint']['sha256']
         if is_main_process():
             write_json(folder.path / 'run.json', asked)
+    # The digests of this run are compared with those that the plan made.
+    os.environ[TRUST] = str(int(any(
+        digest.startswith(TRUSTED) for digest in asked['inputs']['data'].values())))
     run = train if config.get('train_cfg') else test
     runner, metrics, checkpoint = run(config, trained)
     if is_main_process():
         manifest = make_manifest(runner, asked, checkpoint)
         check_data(manifest, asked['inputs'])
+        if trained:  # once more, for the file was read in between
+            check_weights(checkpoint, trained, manifest['checkpoint']['sha256'])
         folder.finish(manifest, metrics, time.monotonic() - start)
     if torch.distributed.is_initialized():
         barrier()
@@ -100,19 +107,52 @@ def train(config: Config, _) -> tuple[Runner, dict, Path]:
         runner.train()
     counts = count_parameters(runner.model)
     return (runner, dict(trainable_parameters=counts['run.trainable_parameters']),
-            newest_whole_checkpoint(config.work_dir))
+            keep_weights(config.work_dir))
+
+
+def keep_weights(work_dir: str) -> Path:
+    """The last weights without what only a training needs, in a file of their own.
+
+    Raises:
+        UserError: if the training left no checkpoint.
+    """
+    path = Path(work_dir, 'weights.pth')
+    if is_main_process():
+        last = newest_whole_checkpoint(work_dir)
+        if last is None:
+            raise UserError(f'the training left no checkpoint in {work_dir}: let '
+                            'default_hooks.checkpoint save one')
+        content = read_tensors(last)
+        write_atomically(dict(meta=content.get('meta', {}),
+                              state_dict=content['state_dict']), path)
+    return path
 
 
 def test(config: Config, trained: RunFolder | None) -> tuple[Runner, dict, Path | None]:
     checkpoint = trained and Path(trained.manifest['checkpoint']['path'])
     if checkpoint:
         read_tensors(checkpoint)
+        check_weights(checkpoint, trained, digest_file(checkpoint))
         config.load_from = str(checkpoint)
     keep_test_only(config)
     runner = build_runner(config)
     with guard(runner):
         metrics = only_numbers(runner.test())
     return runner, {**metrics, **(trained.metrics if trained else {})}, checkpoint
+
+
+def check_weights(checkpoint: Path, trained: RunFolder, digest: str) -> None:
+    """What is evaluated must be what was trained.
+
+    Raises:
+        UserError: if the file has another digest than the training recorded.
+    """
+    expected = trained.manifest['checkpoint']['sha256']
+    if digest != expected:
+        raise UserError(
+            f'{checkpoint} is not what was trained: its SHA-256 is {digest[:12]}…, that '
+            f'of the training {expected[:12]}…; put the file back, or remove '
+            f'{trained.path} to train again')
 
 
 def divide_batch(config: Config, processes: int) -> None:
@@ -141,6 +181,7 @@ def make_manifest(runner: Runner, asked: dict, checkpoint: Path | None) -> dict:
     loops = dict(train=runner._train_loop, test=runner._test_loop)
     return dict(
         name=asked['name'], seed=runner.seed, command=sys.argv,
+        precision=runner.cfg.get('precision') or 'float32',
         environment=attempt(find_environment),
         git=attempt(find_git, Path(__file__).parent),
         clip=attempt(find_clip, runner.model),

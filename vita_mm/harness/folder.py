@@ -1,7 +1,8 @@
 """The folder of a run: what was asked for, what came out, and whether that still holds.
 
 - ``config.py``, ``run.json``: what was asked for, written before the run starts;
-- ``work/``: checkpoints, and the journal for MLflow;
+- ``work/``: checkpoints, the journal for MLflow, and in the end ``weights.pth``, the last
+  weights without the optimizer: what is evaluated;
 - ``log.txt``: everything it printed;
 - ``manifest.json``: versions, hardware, git state, seed, data, CLIP, checkpoint;
 - ``metrics.json``: the numbers;
@@ -18,6 +19,8 @@ from .inputs import differences
 
 DONE, STALE, FAILED, INTERRUPTED, ABSENT = (
     'done', 'stale', 'failed', 'interrupted', 'not run')
+# What MMEngine's CheckpointHook writes.
+CHECKPOINTS = ('epoch_*.pth', 'iter_*.pth', 'best_*.pth', 'last_checkpoint')
 LAST_WORDS = 12  # lines of the log that a failure keeps
 
 
@@ -35,6 +38,7 @@ class RunFolder:
         self.path = Path(path)
         self.log = self.path / 'log.txt'
         self.work = self.path / 'work'
+        self.weights = self.work / 'weights.pth'
 
     @property
     def status(self) -> dict | None:
@@ -54,9 +58,10 @@ class RunFolder:
 
     def standing(self, inputs: dict, trust_code: bool = False) -> Standing:
         """How the run with these inputs stands."""
-        status, asked = self.status, self.asked
+        asked = self.asked
         if asked is None:
             return Standing(ABSENT)
+        status = self.status
         changed = differences(asked['inputs'], inputs, trust_code)
         if changed:
             return Standing(STALE if status else ABSENT, changed)
@@ -82,6 +87,16 @@ class RunFolder:
         write_json(self.path / 'manifest.json', manifest)
         write_json(self.path / 'metrics.json', metrics)
         self._write_status(DONE, seconds=seconds)
+
+    def prune(self) -> None:
+        """Remove the checkpoints to resume from; what the manifest names stays."""
+        kept = (self.manifest.get('checkpoint') or {}).get('path')
+        if kept is None or not os.path.isfile(kept):
+            return
+        for pattern in CHECKPOINTS:
+            for file in self.work.glob(pattern):
+                if not os.path.samefile(file, kept):
+                    file.unlink()
 
     def fail(self, why: str) -> None:
         """Record a failure with the last lines of the log."""

@@ -80,7 +80,10 @@ def find_machine(plan: Plan) -> dict[str, str]:
     for run in plan.runs.values():
         if run.done:
             manifest = run.folder.manifest
-            for key, value in {**manifest['environment'], **manifest['git']}.items():
+            # Runs of before it was recorded have no precision; theirs was float32.
+            precision = manifest.get('precision', 'float32')
+            for key, value in {**manifest['environment'], **manifest['git'],
+                               'precision': precision}.items():
                 found[key.removeprefix('env.')][str(value)] = None
     return {key: ', '.join(values) for key, values in found.items()
             if not key.startswith('mlflow.')}

@@ -11,8 +11,10 @@ from markdown_it import MarkdownIt
 from pandas import DataFrame
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as RichTable
+from rich.text import Text
+
+from vita_mm.errors import printable
 
 from .claims import check_claim, order_agreement
 from .figures import draw
@@ -200,24 +202,30 @@ def print_report(suite: Suite, results: list[TableResult], console: Console) -> 
     checks = check_all(results)
     for result in results:
         columns = result.table.columns
-        table = RichTable('row', *map(escape, map(title_of, columns.values())),
-                          title=escape(heading(result)), box=box.SIMPLE_HEAD)
+        table = RichTable('row', title=shown(heading(result)), box=box.SIMPLE_HEAD)
+        for column in columns.values():
+            table.add_column(shown(title_of(column)))
         for row in result.rows:
             figures = {name: cell.paper for name, cell in row.cells.items()}
-            table.add_row(escape(row.row.label), *(
-                escape(short(suite, texts_of(suite, result, row, name, figures)))
+            table.add_row(shown(row.row.label), *(
+                shown(short(suite, texts_of(suite, result, row, name, figures)))
                 for name in columns))
         console.print(table)
         for remark in remarks_on(suite, result):
-            console.print(f'  {escape(remark)}', highlight=False)
+            console.print(shown(f'  {remark}'))
     if checks:
         table = RichTable('claim', 'outcome', 'statistics', title='Claims',
                           box=box.SIMPLE_HEAD)
         for line in map(claim_line, checks):
-            table.add_row(*(escape(line[name])
+            table.add_row(*(shown(line[name])
                             for name in ('claim', 'outcome', 'statistics')))
         console.print(table)
-    console.print(summarize(suite, results, checks), highlight=False)
+    console.print(shown(summarize(suite, results, checks)))
+
+
+def shown(text: str) -> Text:
+    """Any text as it is: nothing in it is markup, or a command of the terminal."""
+    return Text(printable(text))
 
 
 def short(suite: Suite, texts: dict[str, str]) -> str:

@@ -4,6 +4,9 @@ from collections import deque
 from collections.abc import Callable
 
 from rich.console import Console
+from rich.text import Text
+
+from vita_mm.errors import describe_os_error, printable
 
 from .estimate import Estimates, say_time
 from .folder import ABSENT, DONE, FAILED, INTERRUPTED, STALE
@@ -41,6 +44,8 @@ class Sweep:
         """
         self.total = sum(not run.done for run in runs)
         self.left = {run.name: run for run in runs if not run.done}
+        for run in self.plan.runs.values():  # of calls that did not get to it
+            self._prune(run)
         waiting = deque(sorted(chains(runs), key=self.estimates.of_all, reverse=True))
         going = {}
         try:
@@ -126,23 +131,46 @@ class Sweep:
         if rest and not partly:
             # They are executed in order: the first that is not done broke the job.
             self._fail(rest.pop(0), outcome.message or 'ended without a result')
-        self.ended()
+        self._prune(chain[0].trained or chain[0])
+        try:
+            self.ended()
+        except OSError as error:
+            self._print(f'not published for now: {describe_os_error(error)}')
         return [run for run in rest if self._ready(run)]
 
+    def _prune(self, run: Run) -> None:
+        """Remove the checkpoints of a training that nothing needs any more."""
+        if not run.trains or not self.plan.is_used_up(run):
+            return
+        try:
+            run.folder.prune()
+        except OSError as error:
+            self._print(f'old checkpoints of {run.name} stay: '
+                        + describe_os_error(error))
+
     def _fail(self, run: Run, why: str, record: bool = True) -> None:
+        """Note a failure, in the folder of the run as well if it lets itself be written."""
         if record:
-            run.folder.path.mkdir(parents=True, exist_ok=True)
-            run.folder.fail(why)
             run.standing.state, run.standing.reasons = FAILED, [why]
+            try:
+                run.folder.path.mkdir(parents=True, exist_ok=True)
+                run.folder.fail(why)
+            except OSError as error:
+                why = f'{why} (not recorded: {describe_os_error(error)})'
         self.failed[run.name] = why
         self.left.pop(run.name, None)
         lines = run.folder.last_lines() if record else []
-        self._say('[red]failed[/red]', run, '\n  '.join([why, *lines[-3:]]))
+        self._say('failed', run, '\n  '.join([why, *lines[-3:]]))
 
     def _say(self, event: str, run: Run, text: str) -> None:
         number = self.total - len(self.left)
         left = self.executor.devices and (
             self.estimates.of_all(self.left.values()) / self.executor.devices)
-        self.console.print(f'[{number}/{self.total}] {event} {run.name} {text}'
-                           + (f', about {say_time(left)} left' if left else ''),
-                           highlight=False, soft_wrap=True)
+        self._print(f'[{number}/{self.total}] ', event, f' {run.name} {text}'
+                    + (f', about {say_time(left)} left' if left else ''))
+
+    def _print(self, *parts: str) -> None:
+        """What runs say goes to the console as it is: it is no markup."""
+        text = Text.assemble(*((part, 'red' if part == 'failed' else '')
+                               for part in map(printable, parts)))
+        self.console.print(text, soft_wrap=True)

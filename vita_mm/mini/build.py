@@ -20,6 +20,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from vita_mm.checkpoints import write_atomically
+from vita_mm.engine.runs import die_with_parent
 from vita_mm.files import write_json
 
 from .clip import ARCHITECTURE, train_clip
@@ -67,7 +68,8 @@ def make(root: Path, videos: list[Video], wants_clip: bool, seed: int, size: Siz
                TimeElapsedColumn())
     # Forked before this process has threads: torch starts none before train_clip.
     with ProcessPoolExecutor(max(1, (os.cpu_count() or 2) - 1),
-                             multiprocessing.get_context('fork')) as pool, \
+                             multiprocessing.get_context('fork'),
+                             die_with_parent) as pool, \
             Progress(*columns) as progress:
         filming = progress.add_task('videos', total=len(videos))
         jobs = [pool.submit(write_video, root / video.path, video.scene,

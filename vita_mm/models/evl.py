@@ -183,4 +183,6 @@ class EVLHead(BaseHead):
             nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, self.num_classes))
 
     def forward(self, x: Tensor, **kwargs) -> Tensor:
-        return self.classifier(x)
+        # Half precision would round logits, and BaseHead takes none of bfloat16.
+        with torch.autocast(x.device.type, enabled=False):
+            return self.classifier(x.to(torch.promote_types(x.dtype, torch.float32)))

@@ -2,14 +2,12 @@
 
 A probe may fail where something is missing; :func:`attempt` then goes on without it.
 """
-import hashlib
 import logging
 import os
 import platform
 import shlex
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +16,8 @@ from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 
+from vita_mm.digests import (annotation_files, digest_dataset,  # noqa: F401
+                             digest_file, parts_of)
 from vita_mm.version import __version__
 
 # Import name to the distributions that may provide it.
@@ -106,48 +106,13 @@ def find_datasets(loops: dict) -> list[dict[str, str]]:
     found = []
     for context, loop in loops.items():
         dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
-        while hasattr(dataset, 'dataset'):  # wrappers such as RepeatDataset
-            dataset = dataset.dataset
-        files = annotation_files(dataset)
+        files = [file for part in parts_of(dataset) for file in annotation_files(part)]
         if files:
             found.append(dict(
                 name='/'.join(Path(files[0]).parts[-2:]),
                 digest=digest_dataset(dataset), context=context,
                 source=' '.join(files)))
     return found
-
-
-def annotation_files(dataset) -> list[str]:
-    """The one annotation file of most datasets, or the several of ``ClipDataset``."""
-    files = getattr(dataset, 'ann_files', None) or [getattr(dataset, 'ann_file', None)]
-    return [str(file) for file in files if file]
-
-
-def digest_dataset(dataset) -> str:
-    """SHA-256 over the annotation files and the sizes of the videos, in their order."""
-    digest = hashlib.sha256()
-    for file in annotation_files(dataset):
-        digest.update(Path(file).read_bytes())
-    videos = [dataset.get_data_info(index).get('filename')
-              for index in range(len(dataset))]
-    # On a network file system each size is a round trip; do many at a time.
-    with ThreadPoolExecutor(16) as pool:
-        for size in pool.map(file_size, filter(None, videos)):
-            digest.update(f'{size}\n'.encode())
-    return digest.hexdigest()
-
-
-def file_size(path: str) -> int:
-    """Bytes of a file; -1 if it is missing."""
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return -1
-
-
-def digest_file(path: str) -> str:
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def count_parameters(model: torch.nn.Module) -> dict[str, int]:
