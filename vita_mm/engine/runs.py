@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 
 from vita_mm.arguments import add_common_arguments  # noqa: F401
 from vita_mm.errors import UserError
-from vita_mm.tracking import guard
+from vita_mm.tracking import guard, hide_credentials
 
 # Of MMEngine's DefaultOptimWrapperConstructor, which passes over any other.
 RATES = ('custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult',
@@ -62,6 +62,7 @@ def load_config(path: str | Path) -> Config:
             ConfigParsingError) as error:
         raise UserError(f'cannot read the config {path}: {error}') from error
     check_keys(config.keys(), str(path))
+    hide_credentials(config)
     return config
 
 
@@ -77,6 +78,7 @@ def override(config: Config, options: dict, place: str) -> None:
     except (KeyError, TypeError, IndexError) as error:
         raise UserError(f'{place}: it does not fit {config.filename}: {error}'
                         ) from error
+    hide_credentials(config)
 
 
 def use_trained_model(config: Config, trained: Config) -> None:
