@@ -21,11 +21,16 @@ def main(args: argparse.Namespace) -> None:
     from vita_mm.errors import UserError
     found = {folder: tracking.find_journals(folder, below=True)
              for folder in args.folders}
+    problems = []
     for folder, journals in found.items():
-        if not journals:
-            raise UserError(f'{folder} has no MLflow journal that can be read; give the '
-                            'work dir of a run, which holds a folder "mlflow"')
-    problems = [send(folder, journals) for folder, journals in found.items()]
+        headless = [str(journal.path)
+                    for journal in tracking.find_folders(folder, below=True)
+                    if journal.is_headless()]
+        if not journals and not headless:
+            raise UserError(f'{folder} has no MLflow journal; give the work dir of a '
+                            'run, which holds a folder "mlflow"')
+        problems += [f'{path} has no header that can be read' for path in headless]
+    problems += [send(folder, journals) for folder, journals in found.items()]
     if any(problems):
         raise UserError('; '.join(filter(None, problems)))
 
@@ -33,16 +38,17 @@ def main(args: argparse.Namespace) -> None:
 def send(folder: str, journals: list) -> str:
     """Send what is left of all runs below a folder; what could not be sent, and why."""
     from vita_mm import tracking
+    from vita_mm.errors import UserError
     total = running = unsent = 0
     away = {}
     for journal in journals:
-        uri = tracking.sync_uri(journal)
+        place = journal.header['uri']
         try:
-            count = None if uri in away else tracking.sync(journal)
-        except tracking.ServerAway as error:
-            away[uri], count = error, None
+            count = None if place in away else tracking.sync(journal)
+        except (tracking.ServerAway, UserError) as error:
+            away[place], count = error, None
         left = journal.count_unsent()
-        if uri in away:
+        if place in away:
             unsent += left
             continue
         running += count is None

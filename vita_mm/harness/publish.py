@@ -6,6 +6,7 @@ loses nothing.
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -245,8 +246,8 @@ class Publisher:
         file.parent.mkdir(parents=True, exist_ok=True)
         meta = {KEY: content['meta'][KEY]} if KEY in content['meta'] else {}
         torch.save(dict(meta=meta, state_dict=content['state_dict']), file)
-        journal.write('model', path=path, tags=tags, name='-'.join(
-            ['vita_mm', self.suite.name, row.row.table, row.row.name]))
+        name = '-'.join(['vita_mm', self.suite.name, row.row.table, row.row.name])
+        journal.write('model', path=path, tags=tags, name=re.sub(r'[^\w.\- ]', '_', name))
 
 
 def headline(row: RowResult) -> Cell:

@@ -6,11 +6,11 @@
 from .backend import MLflowTracking
 from .delivery import Delivery
 from .hook import TrackingHook, get_backend, guard
-from .journal import Journal, find_journals
+from .journal import Journal, find_folders, find_journals
 from .sender import Sender, sync, sync_uri
 from .store import ServerAway, hide_credentials
 from .values import redact
 
 __all__ = ['Delivery', 'Journal', 'MLflowTracking', 'Sender', 'ServerAway',
-           'TrackingHook', 'find_journals', 'get_backend', 'guard', 'hide_credentials',
-           'redact', 'sync', 'sync_uri']
+           'TrackingHook', 'find_folders', 'find_journals', 'get_backend', 'guard',
+           'hide_credentials', 'redact', 'sync', 'sync_uri']

@@ -97,7 +97,7 @@ class MLflowTracking(BaseVisBackend):
             UserError: if the tracking address, or an id in the environment, is none.
         """
         uri = resolve_uri(self._uri) if self._uri else default_uri()
-        own = self._parent or (dict(experiment=self._experiment)
+        own = self._parent or (dict(experiment=str(self._experiment))
                                if self._experiment else read_environment())
         run_id = None if self._parent else read_id('MLFLOW_RUN_ID')
         work_dir = Path(work_dir or self._config.get('work_dir') or self._save_dir)

@@ -302,8 +302,9 @@ class Delivery:
         self._upload(records[0]['path'])
 
     def _upload(self, path: str) -> None:
+        folder = str(Path(path).parent)
         self.client.log_artifact(self.run_id, str(self.journal.find_file(path)),
-                                  str(Path(path).parent))
+                                 folder if folder != '.' else None)
 
     def _send_dataset(self, records: list[dict]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag

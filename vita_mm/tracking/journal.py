@@ -273,6 +273,7 @@ class Journal:
     def note_sent(self, run_id: str | None, offset: int, waiting: list[int] = ()
                   ) -> None:
         part = self.folder / 'sent.json.part'
+        part.unlink(missing_ok=True)
         content = dict(run_id=run_id, bytes=offset, waiting=list(waiting))
         with open_plain(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
             file.write(json.dumps(content).encode())
@@ -311,13 +312,8 @@ def open_plain(path: Path, flags: int):
     return os.fdopen(number, 'rb')
 
 
-def find_journals(work_dir, below: bool = False) -> list[Journal]:
-    """The journals of a work dir, oldest first.
-
-    Args:
-        work_dir: whose ``mlflow`` folder is looked into.
-        below: those of all folders below it too.
-    """
+def find_folders(work_dir, below: bool = False) -> Iterator[Journal]:
+    """What may be journals of a work dir and, if wanted, of all folders below it."""
     roots = [Path(work_dir)]
     if below:
         roots = []
@@ -325,9 +321,20 @@ def find_journals(work_dir, below: bool = False) -> list[Journal]:
             if 'mlflow' in names:
                 roots.append(Path(folder))
                 names.remove('mlflow')
+    for root in roots:
+        for folder in (root / 'mlflow').glob('*/'):
+            yield Journal(folder)
+
+
+def find_journals(work_dir, below: bool = False) -> list[Journal]:
+    """The journals of a work dir, oldest first; one without a header is told of.
+
+    Args:
+        work_dir: whose ``mlflow`` folder is looked into.
+        below: those of all folders below it too.
+    """
     journals = []
-    for folder in (folder for root in roots for folder in (root / 'mlflow').glob('*/')):
-        journal = Journal(folder)
+    for journal in find_folders(work_dir, below):
         if journal.header:
             journals.append(journal)
         elif journal.is_headless():

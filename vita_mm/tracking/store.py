@@ -74,8 +74,9 @@ def resolve_uri(uri: str) -> str:
 
 def database_file(uri: str) -> Path | None:
     """The file of an SQLite database; None where there is no such file."""
-    path = uri.removeprefix('sqlite:///').split('?')[0]
-    if path == uri or path in ('', ':memory:') or path.startswith('file:'):
+    scheme, _, rest = uri.partition(':///')
+    path = rest.split('?')[0]
+    if scheme != 'sqlite' or path in ('', ':memory:') or path.startswith('file:'):
         return None
     return Path(path).absolute()
 
@@ -202,20 +203,27 @@ def get_experiment(client, header: dict, tell: Callable[[str], None]) -> str:
             tell(f'MLflow has no experiment {number}, which MLFLOW_EXPERIMENT_ID names; '
                  f'the run goes to the experiment {EXPERIMENT}')
     name = name or EXPERIMENT
-    found = found or client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return client.create_experiment(
-                name, artifact_location=artifact_location(client.tracking_uri))
-        except MlflowException as error:  # another process was quicker
-            if error.error_code != 'RESOURCE_ALREADY_EXISTS':
-                raise
-            found = client.get_experiment_by_name(name)
+    found = found or find_experiment(client, name)
     if header['experiment'] and number not in (None, found.experiment_id):
         tell(f'MLFLOW_EXPERIMENT_ID={number} is not the experiment {name}; the run goes '
              'to the one of that name')
     restore_experiment(client, found)
     return found.experiment_id
+
+
+def find_experiment(client, name: str):
+    """The experiment of a name, made if there is none."""
+    from mlflow import MlflowException
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return found
+    try:
+        return client.get_experiment(client.create_experiment(
+            name, artifact_location=artifact_location(client.tracking_uri)))
+    except MlflowException as error:  # another process was quicker
+        if error.error_code != 'RESOURCE_ALREADY_EXISTS':
+            raise
+        return client.get_experiment_by_name(name)
 
 
 def restore_experiment(client, experiment) -> None:
