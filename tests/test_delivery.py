@@ -3,7 +3,6 @@
 A real MLflow store (SQLite); what is away is made so by files or raised by a client.
 """
 import json
-import logging
 import multiprocessing
 import os
 import re
@@ -12,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -491,6 +491,17 @@ def test_a_foreign_folder_in_a_tag_is_left_alone(client, uri, tmp_path):
     sender_module.close_dead_runs(client, uri)
     assert journal.path.read_bytes() == before
     assert {run.info.status for run in find_runs(client)} == {'RUNNING'}
+
+
+def test_a_resumed_run_waits_for_one_that_just_closes_it(client, uri, tmp_path):
+    journal = make_journal(tmp_path, uri, ended=False)
+    assert journal.acquire()
+    threading.Timer(0.5, journal.release).start()
+    backend = tracking.MLflowTracking(str(tmp_path))
+    backend.start('train', resume=True)
+    assert backend.journal.folder == journal.folder
+    backend.close()
+    assert find_runs(client)[0].info.status == 'FINISHED'
 
 
 def test_the_end_waits_as_long_as_records_arrive(client, uri, tmp_path, monkeypatch,

@@ -2,8 +2,8 @@
 
     python tools/mlflow_sync.py FOLDER...
 
-All journals below each folder are sent, to MLFLOW_TRACKING_URI or, if it is not set, where
-the run meant to send them. Runs whose process was killed are closed as KILLED.
+All journals below each folder are sent, to MLFLOW_TRACKING_URI or, if it is not set,
+where the run meant to send them. Runs whose process was killed are closed as KILLED.
 """
 import argparse
 import signal

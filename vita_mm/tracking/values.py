@@ -47,8 +47,8 @@ def cut(value, length: int) -> str:
 
 def one_line(error, length: int = 300) -> str:
     """The first line of a foreign text, without secrets and control characters."""
-    lines = redact(str(error)).strip().splitlines() or ['']
-    return ''.join(letter if letter.isprintable() else ' ' for letter in lines[0][:length])
+    line = (redact(str(error)).strip().splitlines() or [''])[0][:length]
+    return ''.join(letter if letter.isprintable() else ' ' for letter in line)
 
 
 def redact(text: str) -> str:
