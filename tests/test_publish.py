@@ -222,6 +222,43 @@ def test_a_number_that_comes_back_is_a_new_run(uri, out):
             if 'superseded' not in run.data.tags] == [72.8]
 
 
+def test_a_clock_that_is_set_back_publishes_nothing_again(uri, out, monkeypatch):
+    moments = iter(range(9_000_000, 0, -1_000))
+    monkeypatch.setattr('vita_mm.tracking.journal.now', lambda: next(moments))
+    publish(out, measured(out, 72.8))
+    for _ in range(3):
+        publish(out, measured(out, 75.0))
+    rows = find(uri, row='csc')
+    assert sorted(run.data.metrics['top1'] for run in rows) == [72.8, 75.0]
+    assert [run.data.metrics['top1'] for run in rows
+            if 'superseded' not in run.data.tags] == [75.0]
+
+
+@pytest.mark.parametrize('place', ['runs/csc/seed0/work', 'stale/csc/seed0-2026/work'])
+def test_a_call_closes_the_runs_that_were_killed(uri, out, place):
+    """All of its records were sent before; then the sweep moved it aside."""
+    journal = tracking.Journal.create(
+        out / place / 'mlflow', 'train', experiment='vita_mm', run_name='killed',
+        run_id=None, parent=None, uri=uri)
+    journal.write('status', status='RUNNING', time=1_000)
+    tracking.Delivery(journal, uri).send()
+    publish(out, measured(out, 72.8))
+    run, = (run for run in find(uri) if run.info.run_name == 'killed')
+    assert run.info.status == 'RUNNING'  # the process that holds it is alive
+    journal.release()
+    publish(out, measured(out, 72.8))
+    run, = (run for run in find(uri) if run.info.run_name == 'killed')
+    assert run.info.status == 'KILLED'
+
+
+def test_tables_of_a_deleted_experiment_come_back(uri, out):
+    publish(out, measured(out, 72.8))
+    client = MlflowClient(uri)
+    client.delete_experiment(client.get_experiment_by_name('vita_mm').experiment_id)
+    publish(out, measured(out, 75.0))
+    assert len(find(uri, row='csc')) == 2
+
+
 def test_one_seed_that_fails_does_not_hide_the_other(uri, out):
     broken = measured(out, 72.8, state='failed', error='out of memory')
     publish(out, broken)
@@ -361,6 +398,21 @@ def test_a_model_that_could_not_be_stored_is_no_version(uri, out):
     publisher.deliver()
     assert versions_of(uri) == []
     assert find(uri, row='csc')[0].info.status == 'FINISHED'
+
+
+def test_a_report_waits_for_the_artifact_store(uri, out, tmp_path, capsys):
+    (tmp_path / 'mlartifacts').write_text('')
+    publisher = publish(out, measured(out, 72.8))
+    file = tmp_path / 'report' / 'table6.csv'
+    file.parent.mkdir()
+    file.write_text('one')
+    publisher.attach(file.parent)
+    publisher.deliver()
+    assert 'wait in' in capsys.readouterr().out
+    assert versions_of(uri) == [] and find(uri, row='csc')[0].info.status == 'FINISHED'
+    (tmp_path / 'mlartifacts').unlink()
+    assert publisher.deliver() == 3  # the model, and the table in two runs
+    assert len(versions_of(uri)) == 1 and publisher.deliver() == 0
 
 
 def test_what_waits_is_sent_by_the_tool_and_names_no_password(uri, out, monkeypatch,

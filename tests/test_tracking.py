@@ -608,14 +608,14 @@ def test_a_part_that_is_sent_before_the_whole_finds_its_place(
 def test_server_coming_back_is_said_once(client, database, dead_server, tmp_path,
                                          monkeypatch):
     said = []
-    monkeypatch.setattr('vita_mm.tracking.delivery.print_log',
+    monkeypatch.setattr('vita_mm.tracking.sender.print_log',
                         lambda message, *args: said.append(message))
     journal = leave_open(tmp_path / 'back', dead_server)
     delivery = tracking.Delivery(journal, dead_server)
     sender = tracking.Sender(delivery, interval=0.05, retry=0.05)
     sender.start()
     time.sleep(1)
-    delivery._client, delivery.uri = MlflowClient(database), database
+    delivery.client, delivery.uri = MlflowClient(database), database
     while not journal.is_sent():
         time.sleep(0.05)
     sender.close(5)

@@ -21,7 +21,7 @@ from mmengine.runner import Runner
 from vita_mm.arguments import add_common_arguments  # noqa: F401
 from vita_mm.data.dataset import check_batches
 from vita_mm.errors import UserError
-from vita_mm.tracking import guard
+from vita_mm.tracking import guard, hide_credentials
 
 from .precision import apply_precision
 
@@ -90,6 +90,7 @@ def load_config(path: str | Path) -> Config:
             ConfigParsingError) as error:
         raise UserError(f'cannot read the config {path}: {error}') from error
     check_keys(config.keys(), str(path))
+    hide_credentials(config)
     return config
 
 
@@ -105,6 +106,7 @@ def override(config: Config, options: dict, place: str) -> None:
     except (KeyError, TypeError, IndexError) as error:
         raise UserError(f'{place}: it does not fit {config.filename}: {error}'
                         ) from error
+    hide_credentials(config)
 
 
 def use_trained_model(config: Config, trained: Config) -> None:

@@ -6,6 +6,7 @@ loses nothing.
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,9 @@ import torch
 from vita_mm.checkpoints import read_tensors
 from vita_mm.description import KEY
 from vita_mm.errors import UserError
-from vita_mm.tracking import Journal, ServerAway, find_journals, redact, sync, sync_uri
-from vita_mm.tracking.delivery import default_uri
+from vita_mm.tracking import Journal, ServerAway, find_journals, redact, sync
 from vita_mm.tracking.journal import now
+from vita_mm.tracking.store import default_uri, read_environment
 from vita_mm.tracking.values import PARAM_LENGTH, TAG_LENGTH, cut, to_key
 
 from .results import FAILED, Cell, RowResult, TableResult
@@ -32,14 +33,22 @@ class Publisher:
     Args:
         suite: whose numbers these are.
         out: its folder; the journals are in ``out/mlflow``.
+
+    Raises:
+        UserError: if the tracking address is none.
     """
 
     def __init__(self, suite: Suite, out: Path) -> None:
         self.suite = suite
         self.out = Path(out)
+        self.uri = redact(default_uri())
         self.journals: dict[str, Journal] = {}
-        for journal in find_journals(self.out):  # oldest first: the last one counts
-            self.journals[journal.header['key']] = journal
+        self.closed: dict[Path, int] = {}
+        # What holds is not superseded; the time of a journal says nothing, for clocks
+        # are set back.
+        for journal in find_journals(self.out):
+            if 'key' in journal.header and 'superseded' not in last_tags(journal):
+                self.journals[journal.header['key']] = journal
 
     def runs_parent(self) -> dict:
         """Journal header of the run that trainings and evaluations are part of."""
@@ -72,22 +81,34 @@ class Publisher:
     def deliver(self) -> int:
         """Send what is unsent, that of the trainings and evaluations included.
 
-        A server that is away is told of in one line; the next call sends the rest.
+        Runs whose process was killed are closed. A server that is away is told of in
+        one line; the next call sends the rest.
 
         Returns:
             The number of records sent.
         """
-        count = 0
-        works = [folder.parent for folder in self.out.glob('runs/*/*/work/mlflow')]
-        for journal in (journal for folder in (self.out, *works)
-                        for journal in find_journals(folder) if not journal.is_sent()):
+        count, unsent, away = 0, 0, set()
+        for journal in find_journals(self.out, below=True):
+            size = journal.path.stat().st_size
+            if self.closed.get(journal.folder) == size and journal.is_sent():
+                continue
+            place = journal.header['uri']
+            if place in away:
+                continue
             try:
-                count += sync(journal) or 0
-            except ServerAway as error:
-                print(f'MLflow at {redact(sync_uri(journal))} does not take the '
-                      f'records, which stay in {self.out}; the next call sends them '
-                      f'({error})', flush=True)
-                break
+                sent = sync(journal, surely=True)
+            except (ServerAway, UserError) as error:
+                away.add(place)
+                print(f'MLflow {error}; the records stay in {self.out}, the next call '
+                      'sends them', flush=True)
+                continue
+            if sent is not None:
+                count += sent
+                unsent += journal.count_unsent()
+                self.closed[journal.folder] = journal.path.stat().st_size
+        if unsent:
+            print(f'{unsent} records wait in {self.out} for the artifact store of '
+                  'MLflow; the next call sends them', flush=True)
         return count
 
     def _parent(self, key: str, title: str) -> Journal:
@@ -100,10 +121,11 @@ class Publisher:
         return journal
 
     def _create(self, key: str, name: str, parent: dict | None, **header) -> Journal:
+        own = parent or read_environment()
         journal = Journal.create(
             self.out / 'mlflow', 'suite', key=key, run_name=name, parent=parent,
-            run_id=None, uri=redact(default_uri()),
-            experiment=os.environ.get('MLFLOW_EXPERIMENT_NAME') or 'vita_mm', **header)
+            run_id=None, uri=self.uri, experiment=own['experiment'],
+            experiment_id=own.get('experiment_id'), **header)
         self.journals[key] = journal
         return journal
 
@@ -113,8 +135,7 @@ class Publisher:
         key = f'{row.row.id}/{name}'
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         known = self.journals.get(key)
-        if known is not None and known.header['content'] == digest \
-                and 'superseded' not in last_tags(known):
+        if known is not None and known.header.get('content') == digest:
             return known
         self._supersede(key)
         parent = self._parent(result.table.name, result.table.title)
@@ -123,9 +144,10 @@ class Publisher:
 
     def _supersede(self, key: str) -> None:
         """Mark what was published under this key, if anything, as out of date."""
-        if key in self.journals:
-            write_tags(self.journals[key], dict(superseded='true'))
-            self.journals[key].release()
+        journal = self.journals.pop(key, None)
+        if journal is not None:
+            write_tags(journal, dict(superseded='true'))
+            journal.release()
 
     def _publish_row(self, result: TableResult, row: RowResult, seed: int) -> None:
         metrics = dict(self._metrics(row, seed))
@@ -224,8 +246,8 @@ class Publisher:
         file.parent.mkdir(parents=True, exist_ok=True)
         meta = {KEY: content['meta'][KEY]} if KEY in content['meta'] else {}
         torch.save(dict(meta=meta, state_dict=content['state_dict']), file)
-        journal.write('model', path=path, tags=tags, name='-'.join(
-            ['vita_mm', self.suite.name, row.row.table, row.row.name]))
+        name = '-'.join(['vita_mm', self.suite.name, row.row.table, row.row.name])
+        journal.write('model', path=path, tags=tags, name=re.sub(r'[^\w.\- ]', '_', name))
 
 
 def headline(row: RowResult) -> Cell:

@@ -4,11 +4,13 @@
 ``TrackingHook`` adds what the runner knows, a background thread sends the journal.
 """
 from .backend import MLflowTracking
-from .delivery import Delivery, Sender, ServerAway, sync, sync_uri
+from .delivery import Delivery
 from .hook import TrackingHook, get_backend, guard
-from .journal import Journal, find_journals
+from .journal import Journal, find_folders, find_journals
+from .sender import Sender, sync, sync_uri
+from .store import ServerAway, hide_credentials
 from .values import redact
 
 __all__ = ['Delivery', 'Journal', 'MLflowTracking', 'Sender', 'ServerAway',
-           'TrackingHook', 'find_journals', 'get_backend', 'guard', 'redact', 'sync',
-           'sync_uri']
+           'TrackingHook', 'find_folders', 'find_journals', 'get_backend', 'guard',
+           'hide_credentials', 'redact', 'sync', 'sync_uri']

@@ -1,8 +1,8 @@
 """The visualizer backend that records a run for MLflow."""
 import atexit
 import os
-import shutil
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -13,14 +13,16 @@ from mmengine.logging import print_log
 from mmengine.registry import VISBACKENDS
 from mmengine.visualization import BaseVisBackend
 
-from .delivery import Delivery, Sender, default_uri
+from .delivery import Delivery
 from .journal import RUNNING, Journal, find_journals, now
+from .sender import Sender
+from .store import default_uri, read_environment, read_id, resolve_uri
 from .system import PREFIX, SystemMonitor, is_wanted
 from .values import PARAM_LENGTH, TAG_LENGTH, cut, flatten, redact, to_key, to_number
 
-# Seconds that the start and the end of a run wait for the server.
-START_WAIT = 10
-END_WAIT = 15
+START_WAIT = 10  # seconds that the start of a run waits for the server
+RESUME_WAIT = 5  # seconds that it waits for a journal that another just closes
+TEXT_LENGTH = 1_000_000  # characters; a longer text is a file beside the journal
 # The runs of this process that have not ended.
 OPEN_RUNS: set['MLflowTracking'] = set()
 
@@ -36,7 +38,8 @@ class MLflowTracking(BaseVisBackend):
 
     Args:
         save_dir: given by the visualizer; used where there is no ``work_dir``.
-        experiment: default ``MLFLOW_EXPERIMENT_NAME``, else ``vita_mm``.
+        experiment: default ``MLFLOW_EXPERIMENT_NAME``, else the one of
+            ``MLFLOW_EXPERIMENT_ID``, else ``vita_mm``.
         run_name: default the runner's ``experiment_name``.
         tags: of the run, such as ``{'mlflow.parentRunId': ...}``.
         parent: the header of the journal of the run that this one is part of.
@@ -89,35 +92,43 @@ class MLflowTracking(BaseVisBackend):
             work_dir: whose ``mlflow`` folder holds the journals; default the config's.
             resume: continue the last run; default the config's ``resume``.
             run_name: for a new run, unless the constructor had one.
+
+        Raises:
+            UserError: if the tracking address, or an id in the environment, is none.
         """
+        uri = resolve_uri(self._uri) if self._uri else default_uri()
+        own = self._parent or (dict(experiment=str(self._experiment))
+                               if self._experiment else read_environment())
+        run_id = None if self._parent else read_id('MLFLOW_RUN_ID')
         work_dir = Path(work_dir or self._config.get('work_dir') or self._save_dir)
         resume = self._config.get('resume', False) if resume is None else resume
         for other in list(OPEN_RUNS):
             if (other._work_dir, other.kind) == (work_dir.resolve(), kind):
                 other.finish('FAILED')  # it has been given up without a word
-        held = {run.journal.folder.resolve() for run in OPEN_RUNS}
-        idle = [journal for journal in find_journals(work_dir)
-                if journal.folder.resolve() not in held and journal.acquire()]
-        self.journal = resume and newest(idle, kind) or Journal.create(
-            work_dir / 'mlflow', kind,
-            experiment=(self._parent and self._parent['experiment'] or self._experiment
-                        or os.environ.get('MLFLOW_EXPERIMENT_NAME') or 'vita_mm'),
-            run_name=self._run_name or run_name, parent=self._parent,
-            run_id=None if self._parent else os.environ.get('MLFLOW_RUN_ID'),
-            uri=redact(self._uri or default_uri()))
+        journals = find_journals(work_dir)
+        last = resume and newest(journals, kind)
+        end = time.monotonic() + RESUME_WAIT
+        while last and not last.acquire() and time.monotonic() < end:
+            time.sleep(.1)
+        idle = [journal for journal in journals if journal.acquire()]
+        self.journal = last if last in idle else Journal.create(
+            work_dir / 'mlflow', kind, experiment=own['experiment'],
+            experiment_id=own.get('experiment_id'), parent=self._parent, run_id=run_id,
+            run_name=self._run_name or run_name, uri=redact(uri),
+            number=1 + max((old.header['number'] for old in journals), default=0))
         self.kind, self._work_dir = kind, work_dir.resolve()
         OPEN_RUNS.add(self)
         self._resumed_at = self.journal.last_steps()
         self.journal.write('status', status=RUNNING, time=now())
         self.add_tags(self._tags)
         self._write_config()
-        self._start_sender([journal for journal in idle if journal is not self.journal])
+        self._start_sender(
+            uri, [journal for journal in idle if journal is not self.journal])
         self._start_monitor()
 
-    def _start_sender(self, older: list[Journal]) -> None:
+    def _start_sender(self, uri: str, older: list[Journal]) -> None:
         for journal in older:
             journal.close_stale()
-        uri = self._uri or default_uri()
         self._sender = Sender(
             Delivery(self.journal, uri), [Delivery(journal, uri) for journal in older])
         self._sender.start()
@@ -159,7 +170,11 @@ class MLflowTracking(BaseVisBackend):
 
     def add_text(self, path: str, text: str) -> None:
         """Record a text as the artifact ``path``."""
-        self.experiment.write('text', path=path, text=redact(text))
+        text = redact(text)
+        if len(text) <= TEXT_LENGTH:
+            self.experiment.write('text', path=path, text=text)
+        else:
+            self._add_bytes(path, text.encode('utf-8', 'replace'))
 
     def add_dataset(self, name: str, digest: str, context: str, source: str) -> None:
         """Record a dataset that the run reads; ``context`` is train, val or test."""
@@ -199,21 +214,20 @@ class MLflowTracking(BaseVisBackend):
 
     def add_image(self, name: str, image: np.ndarray, step: int = 0) -> None:
         """Record an RGB image as the artifact ``images/<name>_<step>.png``."""
-        journal = self.experiment
         path = f'images/{to_key(name).replace("/", "_")}_{step}.png'
-        file = journal.folder / 'files' / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(cv2.imencode('.png', image[..., ::-1])[1].tobytes())
-        journal.write('file', path=path)
+        self._add_bytes(path, cv2.imencode('.png', image[..., ::-1])[1].tobytes())
 
     def add_file(self, path: str, source: Path) -> None:
         """Record a copy of a file as the artifact ``path``, in place of an earlier."""
+        self._add_bytes(path, Path(source).read_bytes())
+
+    def _add_bytes(self, path: str, content: bytes) -> None:
         journal = self.experiment
-        copy = journal.folder / 'files' / path
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        part = copy.with_name(f'{copy.name}.part')  # the sender may be reading the copy
-        shutil.copyfile(source, part)
-        os.replace(part, copy)
+        file = journal.folder / 'files' / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f'{file.name}.part')  # the sender may be reading the file
+        part.write_bytes(content)
+        os.replace(part, file)
         journal.write('file', path=path)
 
     def fail(self, error: BaseException | None) -> None:
@@ -227,7 +241,7 @@ class MLflowTracking(BaseVisBackend):
             self.finish('FAILED', dict(error=text[-TAG_LENGTH:]))
 
     def finish(self, status: str, tags: dict | None = None) -> None:
-        """End the run, if there is one, and send what is left within a bounded time."""
+        """End the run, if there is one, and send what is left while that goes on."""
         if self.journal is None:
             return
         if self._monitor is not None:
@@ -238,7 +252,7 @@ class MLflowTracking(BaseVisBackend):
         # Now, not later: a second Ctrl-C may interrupt the sending.
         self.journal = self._sender = self._monitor = None
         OPEN_RUNS.discard(self)
-        sender.close(END_WAIT)
+        sender.close()
 
     def close(self) -> None:
         """End the run; MMEngine calls this in ``LoggerHook.after_run``."""

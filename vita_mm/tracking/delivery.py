@@ -3,117 +3,215 @@
 Every record may be sent twice, after a crash between sending and noting it: MLflow's
 SQL store ignores a metric point that it has (same key, step, timestamp and value), and
 the other kinds overwrite themselves.
+
+What fails is told apart by a harmless write to the run. If that fails too the server is
+away and all waits; if the run was deleted it is restored; else the record alone is at
+fault: MLflow refuses it for good, or it waits, as an artifact does whose store is away.
 """
 import json
 import logging
-import os
-import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from mmengine.logging import print_log
 
-from .journal import RUNNING, Journal
-from .values import TAG_LENGTH, cut, redact
+from .journal import RUNNING, FileRefused, Journal
+from .records import ARTIFACTS, still_wanted
+from .store import ServerAway, away, get_experiment, open_client, restore_experiment
+from .values import TAG_LENGTH, cut, one_line, redact
 
 BATCH = 1000  # metric points in one request; MLflow's limit
 CHUNK = 100  # params or tags in one request; MLflow's limit
+WAITING = 'records wait'
 JOURNAL_TAG = 'vita_mm.journal'
-
-# By default MLflow tries an absent server for minutes, prints the address of a run with
-# its password, and reports its use to its makers.
-CLIENT_SETTINGS = dict(
-    MLFLOW_HTTP_REQUEST_MAX_RETRIES='1',
-    MLFLOW_HTTP_REQUEST_TIMEOUT='10',
-    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT='true',
-    MLFLOW_DISABLE_TELEMETRY='true')
+FOLDER_TAG = 'vita_mm.journal_folder'
+PATIENCE = 10  # seconds that failing records of one pass may take the others
+MOST_WARNINGS = 20  # of one journal
 
 
-class ServerAway(Exception):
-    """The tracking server did not take the records; says why."""
+class RunGone(Exception):
+    """The run is deleted for good."""
+
+
+class Entry(NamedTuple):
+    """A record and the offset where its line starts."""
+    record: dict
+    start: int
 
 
 class Delivery:
-    """Sends one journal to one tracking server, always in order.
+    """Sends one journal to one tracking server, in order.
 
     Args:
         journal: held by this process.
         uri: the tracking URI.
+        arrived: called for records that arrived, with their number.
     """
 
-    def __init__(self, journal: Journal, uri: str) -> None:
+    def __init__(self, journal: Journal, uri: str,
+                 arrived: Callable[[int], None] = lambda count: None) -> None:
         self.journal = journal
         self.uri = uri
         self.run_id = None
-        self._client = None
-        self._warned = False
+        self.arrived = arrived
+        self.tried = False
+        self.client = None
+        self._lost = 0.  # seconds that records took in vain in this pass
+        self._told = set()
 
-    def send(self) -> int:
-        """Send what is unsent.
+    def send(self, late: bool = True) -> int:
+        """Send what is unsent. Records that fail alone wait for another call.
+
+        Args:
+            late: send those too that have waited.
 
         Returns:
-            The number of records sent.
+            The number of records that arrived.
 
         Raises:
-            ServerAway: if the server did not take them all; the rest stays unsent.
+            ServerAway: if the server did not take them; the rest stays unsent.
         """
+        self.tried = True
         try:
-            if self.journal.is_sent():
+            if self.client is None and self.journal.is_sent():
                 return 0
-            offset = self._connect()
-            count = 0
-            for records, offset in in_batches(self.journal.read(offset)):
-                self._deliver(records)
-                self.journal.note_sent(self.run_id, offset)
-                count += len(records)
-            return count
+            try:
+                return self._send_all(late)
+            except RunGone:
+                self._forget_run()
+                return self._send_all(late)
+        except ServerAway:
+            raise
         except Exception as error:  # HTTP, SQL and file errors of many libraries
-            lines = redact(str(error)).strip().splitlines() or ['']
-            raise ServerAway(f'{type(error).__name__}: {lines[0][:200]}') from error
+            raise away(self.uri, error) from error
 
-    def _connect(self) -> int:
-        """Find or create the MLflow run; the offset to send from."""
+    def _send_all(self, late: bool) -> int:
+        self._connect()
+        self._lost = 0.
         sent = self.journal.sent()
+        before = sent['waiting']
+        waiting, count = list(before), 0
+        for entries, end in in_batches(self.journal, sent['bytes']):
+            unsent = self._deliver(entries)
+            waiting += unsent
+            self.journal.note_sent(self.run_id, end, waiting)
+            count += self._count(len(entries) - len(unsent))
+        for start in before if late else ():
+            if self._deliver_late(start):
+                waiting.append(start)  # at the end: it must not keep the others waiting
+            else:
+                count += self._count(1)
+            waiting.remove(start)
+            self.journal.note_sent(self.run_id, self.journal.sent()['bytes'], waiting)
+        if not waiting:
+            self._told.discard(WAITING)
+        return count
+
+    def _count(self, count: int) -> int:
+        if count:
+            self.arrived(count)
+        return count
+
+    def _deliver_late(self, start: int) -> bool:
+        """Send a record that has waited; whether it is to wait on."""
+        records = (record for record, _ in self.journal.read(start))
+        record = next(records, None)
+        record = record and still_wanted(record, records)
+        return bool(record and self._deliver([Entry(record, start)]))
+
+    def _connect(self) -> None:
+        """Find or create the MLflow run."""
         if self.run_id is not None:
-            return sent['bytes']
-        for name, value in CLIENT_SETTINGS.items():
-            os.environ.setdefault(name, value)
-        from mlflow import MlflowClient  # late: the settings above must come first
-        self._client = self._client or MlflowClient(self.uri)
-        header = self.journal.header
+            return
+        self.client = self.client or open_client(self.uri)
+        sent, header = self.journal.sent(), self.journal.header
         for run_id in filter(None, (sent['run_id'], header['run_id'])):
             if self._has_run(run_id):
                 self.run_id = run_id
-                return sent['bytes']
+                return
         # A server that does not know the run yet gets the whole journal.
-        self.run_id = self._find_or_create_run(header)
+        self.run_id = self._find_or_create_run(header, str(self.journal.folder.resolve()))
         self.journal.note_sent(self.run_id, 0)
-        return 0
 
     def _has_run(self, run_id: str) -> bool:
+        """Whether there is this run, restored if it was deleted."""
         from mlflow import MlflowException
         try:
-            self._client.get_run(run_id)
+            run = self.client.get_run(run_id)
         except MlflowException as error:
             if error.error_code != 'RESOURCE_DOES_NOT_EXIST':
                 raise
-            print_log(f'MLflow at {redact(self.uri)} has no run {run_id}; the whole '
-                      f'journal {self.journal.folder} goes to one of its own',
-                      'current', logging.WARNING)
+            self._tell(f'MLflow at {redact(self.uri)} has no run {run_id}; the whole '
+                       f'journal {self.journal.folder} goes to one of its own')
             return False
+        self._restore(run)
+        folder = str(self.journal.folder.resolve())
+        if run_id != self.journal.sent()['run_id']:
+            if JOURNAL_TAG not in run.data.tags:  # made by another, in MLFLOW_RUN_ID
+                self.client.set_tag(run_id, JOURNAL_TAG, self.journal.header['id'])
+                self.client.set_tag(run_id, FOLDER_TAG, folder)
+        elif run.data.tags.get(JOURNAL_TAG) == self.journal.header['id'] \
+                and run.data.tags.get(FOLDER_TAG) != folder:  # it was moved
+            self.client.set_tag(run_id, FOLDER_TAG, folder)
         return True
 
-    def _find_or_create_run(self, header: dict) -> str:
-        experiment = self._get_experiment(header['experiment'])
+    def _restore(self, run) -> bool:
+        """Bring a deleted run back; whether it was one."""
+        if run.info.lifecycle_stage != 'deleted':
+            return False
+        restore_experiment(
+            self.client, self.client.get_experiment(run.info.experiment_id))
+        if self.client.get_run(run.info.run_id).info.lifecycle_stage == 'deleted':
+            self.client.restore_run(run.info.run_id)
+        self._tell(f'MLflow run {run.info.run_id} was deleted while records for it were '
+                   'to come: it is restored')
+        return True
+
+    def _mend_run(self) -> bool:
+        """Restore the run if it was deleted; whether that was so.
+
+        Raises:
+            RunGone: if it is deleted for good.
+            Exception: what a server that is away raises.
+        """
+        from mlflow import MlflowException
+        try:
+            run = self.client.get_run(self.run_id)
+        except MlflowException as error:
+            if error.error_code != 'RESOURCE_DOES_NOT_EXIST':
+                raise
+            raise RunGone from error
+        if self._restore(run):
+            return True
+        self.client.set_tag(  # as it is: this asks whether anything can be written
+            self.run_id, JOURNAL_TAG,
+            run.data.tags.get(JOURNAL_TAG, self.journal.header['id']))
+        return False
+
+    def _forget_run(self) -> None:
+        self._tell(f'MLflow run {self.run_id} is deleted for good; the whole journal '
+                   f'{self.journal.folder} goes to a new one')
+        self.run_id = None
+        self.journal.note_sent(None, 0)
+
+    def _find_or_create_run(self, header: dict, folder: str | None = None) -> str:
+        from mlflow.entities import ViewType
+        experiment = get_experiment(self.client, header, self._tell)
         # It is there if its process died before it could note the id.
-        found = self._client.search_runs(
-            [experiment], f"tags.`{JOURNAL_TAG}` = '{header['id']}'", max_results=1)
+        found = self.client.search_runs(
+            [experiment], f"tags.`{JOURNAL_TAG}` = '{header['id']}'",
+            run_view_type=ViewType.ALL, max_results=1)
         if found:
+            self._restore(found[0])
             return found[0].info.run_id
         tags = {JOURNAL_TAG: header['id']}
-        if header.get('parent'):
+        if folder:
+            tags[FOLDER_TAG] = folder
+        if header['parent']:
             tags['mlflow.parentRunId'] = self._find_parent(header['parent'])
-        return self._client.create_run(
+        return self.client.create_run(
             experiment, start_time=header['time'], run_name=header['run_name'],
             tags=tags).info.run_id
 
@@ -123,39 +221,49 @@ class Delivery:
             return header['run_id']
         return self._find_or_create_run(header)
 
-    def _get_experiment(self, name: str) -> str:
-        from mlflow import MlflowException
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
+    def _deliver(self, entries: list[Entry]) -> list[int]:
+        """Send records; returns the starts of those that have to wait.
+
+        What the server refuses for good must not hold up the rest, nor what only the
+        artifact store does not take.
+        """
+        if self._lost > PATIENCE:
+            return [entry.start for entry in entries]
+        records = [entry.record for entry in entries]
+        began = time.monotonic()
+        error = self._attempt(records)
+        if error is None:
+            return []
+        if len(entries) > 1:
+            return [start for entry in entries for start in self._deliver([entry])]
+        record, start = entries[0]
+        if is_refused(error):
+            self._tell(f'MLflow refused {name(record)}, which stays in '
+                       f'{self.journal.folder}: {one_line(error)}')
+            return []
+        self._lost += time.monotonic() - began
+        store = 'the artifact store of ' if record['kind'] in ARTIFACTS else ''
+        self._tell(f'{store}MLflow does not take {name(record)} now; it is kept in '
+                   f'{self.journal.folder} and sent when that is over: '
+                   f'{type(error).__name__}: {one_line(error)}', WAITING)
+        return [start]
+
+    def _attempt(self, records: list[dict]) -> Exception | None:
+        """Send records of one kind; what is wrong with them, the server being there."""
+        while True:
             try:
-                return self._client.create_experiment(
-                    name, artifact_location=artifact_location(self.uri))
-            except MlflowException as error:  # another process was quicker
-                if error.error_code != 'RESOURCE_ALREADY_EXISTS':
-                    raise
-                found = self._client.get_experiment_by_name(name)
-        return found.experiment_id
+                getattr(self, f'_send_{records[0]["kind"]}')(records)
+                return None
+            except Exception as error:
+                if not self._mend_run():
+                    return error
 
-    def _deliver(self, records: list[dict]) -> None:
-        """Send records; what the server refuses for good must not hold up the rest."""
-        from mlflow import MlflowException
-        try:
-            send = getattr(self, f'_send_{records[0]["kind"]}')
-            send(records)
-        except MlflowException as error:
-            if error.error_code != 'INVALID_PARAMETER_VALUE':
-                raise
-            if len(records) > 1:
-                for record in records:
-                    self._deliver([record])
-            else:
-                self._warn(error)
-
-    def _warn(self, error: Exception) -> None:
-        if not self._warned:
-            print_log(f'MLflow refused a record, which stays in {self.journal.path}: '
-                      f'{redact(str(error))[:300]}', 'current', logging.WARNING)
-        self._warned = True
+    def _tell(self, message: str, key: str | None = None) -> None:
+        """Warn, once of each thing."""
+        key = key or message
+        if key not in self._told and len(self._told) < MOST_WARNINGS:
+            self._told.add(key)
+            print_log(message, 'current', logging.WARNING)
 
     def _send_run(self, records: list[dict]) -> None:
         """The header: it was sent by creating the run."""
@@ -165,49 +273,38 @@ class Delivery:
         points = [Metric(key, value, record['time'], record['step'])
                   for record in records for key, value in record['values'].items()]
         for chunk in chunks(points, BATCH):
-            self._client.log_batch(self.run_id, metrics=chunk)
+            self.client.log_batch(self.run_id, metrics=chunk)
 
     def _send_tags(self, records: list[dict]) -> None:
         from mlflow.entities import RunTag
         tags = [RunTag(key, value) for key, value in records[0]['values'].items()]
         for chunk in chunks(tags, CHUNK):
-            self._client.log_batch(self.run_id, tags=chunk)
+            self.client.log_batch(self.run_id, tags=chunk)
 
     def _send_params(self, records: list[dict]) -> None:
         """MLflow never changes a param: the first value stays, a later one is a tag."""
         from mlflow.entities import Param
-        known = self._client.get_run(self.run_id).data.params
+        known = self.client.get_run(self.run_id).data.params
         values = records[0]['values']
         params = [Param(key, value) for key, value in values.items()
                   if key not in known]
         for chunk in chunks(params, CHUNK):
-            self._client.log_batch(self.run_id, params=chunk)
+            self.client.log_batch(self.run_id, params=chunk)
         changed = {f'changed.{key}'[:250]: cut(value, TAG_LENGTH)
                    for key, value in values.items() if known.get(key, value) != value}
         if changed:
             self._send_tags([dict(values=changed)])
 
     def _send_text(self, records: list[dict]) -> None:
-        record = records[0]
-        self._upload(self._client.log_text, record['text'], record['path'])
+        self.client.log_text(self.run_id, records[0]['text'], records[0]['path'])
 
     def _send_file(self, records: list[dict]) -> None:
-        record = records[0]
-        self._upload(self._client.log_artifact,
-                     str(self.journal.folder / 'files' / record['path']),
-                     str(Path(record['path']).parent))
+        self._upload(records[0]['path'])
 
-    def _upload(self, method, *args) -> None:
-        """Store an artifact.
-
-        Artifacts may be stored elsewhere than metrics. If only that place fails, it
-        must not hold up the metrics.
-        """
-        try:
-            method(self.run_id, *args)
-        except Exception as error:
-            self._client.get_run(self.run_id)  # raises if the server is away
-            self._warn(error)
+    def _upload(self, path: str) -> None:
+        folder = str(Path(path).parent)
+        self.client.log_artifact(self.run_id, str(self.journal.find_file(path)),
+                                 folder if folder != '.' else None)
 
     def _send_dataset(self, records: list[dict]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -216,153 +313,65 @@ class Delivery:
                           source_type='local',
                           source=json.dumps(dict(uri=record['source'])))
         tag = InputTag('mlflow.data.context', record['context'])
-        self._client.log_inputs(self.run_id, [DatasetInput(dataset, [tag])])
+        self.client.log_inputs(self.run_id, [DatasetInput(dataset, [tag])])
 
     def _send_model(self, records: list[dict]) -> None:
-        """Register a file of the journal as a version of a model."""
-        self._upload(self._register, records[0])
+        """Register a file of the journal as a version of a model.
 
-    def _register(self, run_id: str, record: dict) -> None:
-        """Make no version that is there already, nor one that is like the last."""
+        It makes no version that is there already, nor one that is like the last.
+        """
+        record, run_id = records[0], self.run_id
         name, digest = record['name'], record['tags']['checkpoint.sha256']
-        folder = str(Path(record['path']).parent)
-        self._client.log_artifact(
-            run_id, str(self.journal.folder / 'files' / record['path']), folder)
-        if not self._client.search_registered_models(f"name = '{name}'"):
-            self._client.create_registered_model(name)
-        versions = sorted(self._client.search_model_versions(f"name = '{name}'"),
+        self._upload(record['path'])
+        if not self.client.search_registered_models(f"name = '{name}'"):
+            self.client.create_registered_model(name)
+        versions = sorted(self.client.search_model_versions(f"name = '{name}'"),
                           key=lambda version: int(version.version))
         known = [version for version in versions
                  if version.run_id == run_id or version is versions[-1]]
         if digest in [version.tags.get('checkpoint.sha256') for version in known]:
             return
-        place = self._client.get_run(run_id).info.artifact_uri
-        self._client.create_model_version(
-            name, f'{place}/{folder}', run_id, tags=record['tags'])
+        place = self.client.get_run(run_id).info.artifact_uri
+        self.client.create_model_version(
+            name, f'{place}/{Path(record["path"]).parent}', run_id, tags=record['tags'])
 
     def _send_status(self, records: list[dict]) -> None:
         status, moment = records[0]['status'], records[0]['time']
         if status == RUNNING:
-            self._client.update_run(self.run_id, status)
+            self.client.update_run(self.run_id, status)
         else:
-            self._client.set_terminated(self.run_id, status, moment)
+            self.client.set_terminated(self.run_id, status, moment)
 
 
-def in_batches(records: Iterable[tuple[dict, int]]) -> Iterator[tuple[list[dict], int]]:
-    """Group consecutive metric records; records of other kinds stay alone."""
-    batch, size, end = [], 0, 0
-    for record, offset in records:
+def is_refused(error: Exception) -> bool:
+    """Whether a record will never be taken, whoever is asked and when."""
+    from mlflow import MlflowException
+    if isinstance(error, MlflowException):
+        return error.error_code == 'INVALID_PARAMETER_VALUE'
+    return isinstance(error, FileRefused)
+
+
+def name(record: dict) -> str:
+    return f'{record["kind"]} {record.get("path", "")}'.strip()
+
+
+def in_batches(journal: Journal, offset: int) -> Iterator[tuple[list[Entry], int]]:
+    """Group consecutive metric records; records of other kinds stay alone.
+
+    Yields the records and the offset behind them.
+    """
+    batch, size, start = [], 0, offset
+    for record, end in journal.read(offset):
         points = len(record['values']) if record['kind'] == 'metrics' else BATCH
         if batch and size + points > BATCH:
-            yield batch, end
+            yield batch, start
             batch, size = [], 0
-        batch.append(record)
+        batch.append(Entry(record, start))
         size += points
-        end = offset
+        start = end
     if batch:
-        yield batch, end
+        yield batch, start
 
 
 def chunks(items: list, size: int) -> Iterator[list]:
     return (items[start:start + size] for start in range(0, len(items), size))
-
-
-def default_uri() -> str:
-    """``MLFLOW_TRACKING_URI``, else a database in the current folder."""
-    return (os.environ.get('MLFLOW_TRACKING_URI')
-            or f'sqlite:///{Path("mlflow.db").resolve()}')
-
-
-def artifact_location(uri: str) -> str | None:
-    """``mlartifacts`` beside an SQLite database; a server knows its own place."""
-    if not uri.startswith('sqlite:///'):
-        return None
-    database = Path(uri.removeprefix('sqlite:///').split('?')[0])
-    return str(database.resolve().parent / 'mlartifacts')
-
-
-class Sender(threading.Thread):
-    """Sends journals in the background, until :meth:`close`.
-
-    Args:
-        current: of the run that goes on in this process.
-        older: of earlier runs, sent once after it and released.
-        interval: seconds between two looks at the journal.
-        retry: the same while the server is away.
-    """
-
-    def __init__(self, current: Delivery, older: Iterable[Delivery] = (),
-                 interval: float = 2, retry: float = 20) -> None:
-        super().__init__(name='mlflow-sender', daemon=True)
-        self.current = current
-        self.older = list(older)
-        self.interval = interval
-        self.retry = retry
-        self.away = False
-        self.tried = threading.Event()
-        self._closing = threading.Event()
-
-    def run(self) -> None:
-        closing = False
-        while not closing:
-            closing = self._closing.is_set()  # first: one more look once it is set
-            self._attempt()
-            self.tried.set()
-            self._closing.wait(self.retry if self.away else self.interval)
-
-    def _attempt(self) -> None:
-        try:
-            self.current.send()
-            while self.older:
-                self.older[0].send()
-                self.older.pop(0).journal.release()
-        except ServerAway as error:
-            if not self.away:
-                print_log(
-                    f'MLflow server {redact(self.current.uri)} does not answer; '
-                    'training goes on, records are kept in '
-                    f'{self.current.journal.folder} and are sent when it is back '
-                    f'({error})', 'current', logging.WARNING)
-            self.away = True
-        else:
-            if self.away:
-                print_log(f'MLflow server {redact(self.current.uri)} answers again; '
-                          'the records it missed are sent', 'current')
-            self.away = False
-
-    def close(self, timeout: float) -> None:
-        """Send what is left within ``timeout`` seconds and release the journals."""
-        self._closing.set()
-        self.join(timeout)
-        unsent = self.current.journal.count_unsent()
-        if unsent:
-            print_log(
-                f'{unsent} records in {self.current.journal.folder} have not reached '
-                'MLflow; the next run in this work dir sends them, or '
-                'tools/mlflow_sync.py', 'current', logging.WARNING)
-        if not self.is_alive():
-            for delivery in (self.current, *self.older):
-                delivery.journal.release()
-
-
-def sync(journal: Journal) -> int | None:
-    """Send what is left of a journal of an ended process.
-
-    Returns:
-        The number of records sent; None if a living process writes and sends it.
-
-    Raises:
-        ServerAway: if the server does not answer.
-    """
-    if not journal.acquire():
-        return None
-    try:
-        journal.close_stale()
-        return Delivery(journal, sync_uri(journal)).send()
-    finally:
-        journal.release()
-
-
-def sync_uri(journal: Journal) -> str:
-    """``MLFLOW_TRACKING_URI``, else where the run sent to (without its password)."""
-    return os.environ.get('MLFLOW_TRACKING_URI') or journal.header['uri']

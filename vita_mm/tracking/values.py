@@ -45,6 +45,12 @@ def cut(value, length: int) -> str:
     return text if len(text) <= length else text[:length - 1] + '…'
 
 
+def one_line(error, length: int = 300) -> str:
+    """The first line of a foreign text, without secrets and control characters."""
+    line = (redact(str(error)).strip().splitlines() or [''])[0][:length]
+    return ''.join(letter if letter.isprintable() else ' ' for letter in line)
+
+
 def redact(text: str) -> str:
     """Take user names and passwords out of the addresses in a text."""
     text = re.sub(r'''://[^\s/'"]*@''', '://', text)
