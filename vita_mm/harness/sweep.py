@@ -149,7 +149,7 @@ class Sweep:
                         + describe_os_error(error))
 
     def _fail(self, run: Run, why: str, record: bool = True) -> None:
-        """Note a failure, in the folder of the run as well if it lets itself be written."""
+        """Note a failure, in the run's folder as well if that can be written."""
         if record:
             run.standing.state, run.standing.reasons = FAILED, [why]
             try:

@@ -1,0 +1,211 @@
+"""The sweep, with jobs made up: what they say, what they leave, and full disks."""
+import errno
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
+from rich.console import Console
+
+from vita_mm.files import write_json
+from vita_mm.harness.folder import RunFolder, Standing
+from vita_mm.harness.jobs import Outcome
+from vita_mm.harness.sweep import Sweep
+from world import ROOT
+
+MESSAGE = 'broken: [/red] [rank0]: [bold]no\x1b]0;title\x07 \\'
+
+
+class Executor:
+    """Ends each job at once, in the way of its runs."""
+    devices, interval = 0, 0
+
+    def __init__(self, ways):
+        self.ways = ways
+
+    def free(self):
+        return 1
+
+    def adopt(self, job):
+        return None
+
+    def submit(self, jobs):
+        return [Handle(job, self.ways) for job in jobs]
+
+    def stop(self, handles):
+        pass
+
+
+class Handle:
+    def __init__(self, job, ways):
+        self.job = job
+        self.outcome = ways.get(job.folders[0].name, Outcome(0, ''))
+
+    def poll(self):
+        for path in self.job.folders if self.outcome.code == 0 else []:
+            RunFolder(path).finish(dict(environment={'env.world_size': 1}), {}, 1)
+        return self.outcome
+
+
+def make_run(out, name, trained=None):
+    return SimpleNamespace(
+        name=name, folder=RunFolder(out / name), inputs=dict(missing=None), seed=0,
+        trained=trained, trains=trained is None, source='c.py', done=False,
+        standing=Standing('not run'), config=SimpleNamespace(dump=lambda path: None))
+
+
+def make_sweep(out, runs, ways=(), **more):
+    """A sweep of made-up runs, and what it prints."""
+    def look(run):
+        run.done = run.folder.status['state'] == 'done'
+
+    plan = SimpleNamespace(
+        runs={run.name: run for run in runs}, look=look, out=out, trust_code=False,
+        suite=SimpleNamespace(timeout=1, estimates={}),
+        is_used_up=lambda run: all(other.done for other in runs
+                                   if run in (other, other.trained)))
+    printed = io.StringIO()
+    console = Console(file=printed, width=200)
+    return Sweep(plan, Executor(dict(ways)), {}, console, **more), printed
+
+
+def test_what_a_run_says_is_shown_as_it_is(tmp_path):
+    runs = [make_run(tmp_path, name) for name in ('[a]', 'b')]
+    sweep, printed = make_sweep(tmp_path, runs, {'[a]': Outcome(1, MESSAGE)})
+    assert set(sweep.run(runs)) == {'[a]'}
+    said = printed.getvalue()
+    assert 'failed [a] broken: [/red] [rank0]: [bold]no' in said and '\\' in said
+    assert '\x1b' not in said and '\x07' not in said
+    assert 'done b' in said
+
+
+@pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS])
+def test_a_failure_that_cannot_be_recorded_is_remembered(tmp_path, monkeypatch, number):
+    def full(*args):
+        raise OSError(number, os.strerror(number), 'status.json')
+
+    monkeypatch.setattr(RunFolder, 'fail', full)
+    first, test, other = [make_run(tmp_path, name) for name in 'abc']
+    test.trained, test.trains = first, False
+    runs = [first, test, other]
+    sweep, printed = make_sweep(tmp_path, runs, dict(a=Outcome(1, 'it broke')))
+    failed = sweep.run(runs)
+    assert failed['a'].startswith('it broke (not recorded: status.json cannot be')
+    assert failed['b'] == 'needs a, which failed' and other.done
+    assert first.standing.state == 'failed'
+
+
+def test_what_cannot_be_published_stops_nothing(tmp_path):
+    def publish():
+        raise OSError(errno.ENOSPC, 'No space left on device', 'journal')
+
+    runs = [make_run(tmp_path, name) for name in 'ab']
+    sweep, printed = make_sweep(tmp_path, runs, ended=publish)
+    assert sweep.run(runs) == {} and all(run.done for run in runs)
+    assert 'not published for now: journal cannot be' in printed.getvalue()
+
+
+def leave(folder, kept, *others):
+    """Files of a training that is done."""
+    for name in (kept, *others):
+        file = folder.work / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({}, file)
+    write_json(folder.path / 'manifest.json',
+               dict(checkpoint=dict(path=str(folder.work / kept))))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.work.iterdir())
+
+
+def test_checkpoints_go_once_all_evaluations_are_done(tmp_path):
+    training = make_run(tmp_path, 'a')
+    tests = [make_run(tmp_path, name, training) for name in ('b', 'c')]
+    leave(training.folder, 'weights.pth', 'epoch_1.pth', 'epoch_2.pth', 'best_x.pth',
+          'last_checkpoint')
+    training.done = True
+    sweep, _ = make_sweep(tmp_path, [training, *tests])
+    sweep.run(tests[:1])
+    assert 'epoch_2.pth' in names(training.folder)
+    sweep.run(tests[1:])
+    assert names(training.folder) == ['weights.pth']
+
+
+def test_what_the_manifest_names_stays(tmp_path):
+    """Also of trainings from before there was a file of weights; and without it all do."""
+    folder = RunFolder(tmp_path)
+    leave(folder, 'epoch_2.pth', 'epoch_1.pth')
+    folder.prune()
+    assert names(folder) == ['epoch_2.pth']
+    leave(folder, 'weights.pth', 'epoch_1.pth')
+    (folder.work / 'weights.pth').unlink()
+    folder.prune()
+    assert names(folder) == ['epoch_1.pth', 'epoch_2.pth']
+
+
+SWEEP = """
+import runpy, sys
+tool = runpy.run_path({tool!r})
+tool['prepare']({script!r})
+"""
+SCRIPT = """
+import multiprocessing, os, pathlib, time
+from concurrent.futures import ProcessPoolExecutor
+from vita_mm.engine.runs import die_with_parent
+def note(_):
+    pathlib.Path({folder!r}, str(os.getpid())).touch()
+    time.sleep(300)
+with ProcessPoolExecutor(1, multiprocessing.get_context('fork'), die_with_parent) as pool:
+    pool.submit(note, 0)
+    note(0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='the kernel of Linux does it')
+def test_a_killed_sweep_leaves_no_builder(tmp_path):
+    (tmp_path / 'pids').mkdir()
+    script = tmp_path / 'script.py'
+    script.write_text(SCRIPT.format(folder=str(tmp_path / 'pids')))
+    sweep = subprocess.Popen([sys.executable, '-c', SWEEP.format(
+        tool=str(ROOT / 'benchmarks/run_ablations.py'), script=str(script))],
+        env=dict(os.environ, PYTHONPATH=str(ROOT)))
+    try:
+        wait_until(lambda: len(list((tmp_path / 'pids').iterdir())) == 2)
+        sweep.send_signal(signal.SIGKILL)
+        sweep.wait()
+        wait_until(lambda: not any(is_alive(int(path.name))
+                                   for path in (tmp_path / 'pids').iterdir()))
+    finally:
+        sweep.kill()
+
+
+def wait_until(true, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def is_alive(pid):
+    try:
+        with open(f'/proc/{pid}/stat') as file:
+            return file.read().rpartition(')')[2].split()[0] != 'Z'
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize('tool', ['benchmarks/run_ablations.py', 'tools/zero_shot.py'])
+def test_help_is_there_at_once(tool):
+    before = os.times()
+    subprocess.run([sys.executable, ROOT / tool, '--help'], check=True,
+                   stdout=subprocess.DEVNULL)
+    after = os.times()
+    assert after.children_user + after.children_system \
+        - before.children_user - before.children_system < 1
