@@ -17,15 +17,17 @@ stop() {
 # check_interpreter PYTHON REMEDY: stops if it is none that setup.cfg allows, or cannot
 # make environments.
 check_interpreter() {
-  local oldest newer found
+  local oldest newer found major minor wanted
   read -r oldest newer < <(sed -n \
     's/^python_requires *= *>=3\.\([0-9]*\),<3\.\([0-9]*\)$/\1 \2/p' "$root/setup.cfg")
-  found=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) ||
-    stop "$1 does not run; $2 a Python 3.$oldest to 3.$((newer - 1))"
-  [ "${found%%.*}" = 3 ] && [ "${found#*.}" -ge "$oldest" ] && [ "${found#*.}" -lt "$newer" ] ||
-    stop "$1 is Python $found; $2 a Python 3.$oldest to 3.$((newer - 1))"
+  wanted="$2 a Python 3.$oldest to 3.$((newer - 1))"
+  found=$("$1" -c 'import sys; print("%d %d" % sys.version_info[:2])' 2>/dev/null) ||
+    stop "$1 does not run; $wanted"
+  read -r major minor <<< "$found"
+  [ "$major" = 3 ] && [ "$minor" -ge "$oldest" ] && [ "$minor" -lt "$newer" ] ||
+    stop "$1 is Python $major.$minor; $wanted"
   "$1" -c 'import ensurepip, venv' 2>/dev/null ||
-    stop "$1 has no venv and ensurepip (Debian: python$found-venv); $2 one that has"
+    stop "$1 has no venv and ensurepip (Debian: python3.$minor-venv); $wanted with them"
 }
 
 # install PYTHON [EXTRA]: the project with its pinned set. A full mmcv from OpenMMLab is
@@ -82,7 +84,7 @@ PYTHON
 ensure_environment() {
   local venv=$root/.venv stamp wanted interpreter=${PYTHON:-python3.11}
   stamp=$venv/.installed${1:+-$1}
-  wanted=$(cat "$root/setup.cfg" "$root/tools/constraints.txt" "$root/tools/common.sh" | cksum)
+  wanted=$(cd "$root" && cat setup.cfg tools/constraints.txt tools/common.sh | cksum)
   if ! is_installed; then
     # One installation at a time, where there is flock to see to it.
     exec 9< "$root/setup.cfg"
