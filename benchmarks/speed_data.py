@@ -1,15 +1,10 @@
-"""Loading of clips, ours against decoding whole videos: pairs of calls for speed.py.
-
-By itself it prints where our time goes: python benchmarks/speed_data.py
-"""
+"""Loading of clips, ours against decoding whole videos: pairs of calls for speed.py."""
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import av
 import numpy as np
@@ -17,8 +12,6 @@ import torch
 from mmaction.utils import register_all_modules
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
-from rich.console import Console
-from rich.table import Table
 
 import vita_mm  # noqa: F401
 import baseline_data
@@ -143,20 +136,3 @@ def profile(videos: list[Path], rounds: int = 5) -> dict[str, dict[str, float]]:
         profiles[name] = {key: sum(values) / len(values)
                           for key, values in times.items()}
     return profiles
-
-
-def main() -> None:
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        videos = make_videos(Path(folder), 8)
-        profiles = profile(videos)
-        table = Table('transform', *profiles, title='CPU milliseconds of a video')
-        for name in dict.fromkeys(key for part in profiles.values() for key in part):
-            table.add_row(name, *(f'{part[name]:.2f}' if name in part else ''
-                                  for part in profiles.values()))
-        table.add_row('all', *(f'{sum(part.values()):.2f}' for part in profiles.values()))
-        Console().print(table)
-
-
-if __name__ == '__main__':
-    main()

@@ -6,7 +6,7 @@ import pytest
 from world import ROOT
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
-import costs  # noqa: E402
+import costs_count as costs  # noqa: E402
 
 # Parameters, those trained, MAC of a view, with every token, of the text; bytes of the
 # memory of a clip, of the text, of the checkpoint.

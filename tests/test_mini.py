@@ -1,5 +1,8 @@
 """The miniature benchmark: real files, the same for a seed, made once."""
 import json
+import multiprocessing
+import time
+from pathlib import Path
 
 import av
 import decord
@@ -107,3 +110,56 @@ def test_what_is_there_is_kept_and_what_is_damaged_is_made_again(world):
     build(world, seed=0, size=SMALL)
     assert files(world) == before
     assert untouched.stat().st_mtime_ns == written
+
+
+def test_a_second_builder_waits_for_the_first(tmp_path, world, capfd):
+    """Forked, for each process has locks of its own."""
+    root = tmp_path / 'mini'
+    builders = [multiprocessing.get_context('fork').Process(
+        target=build, args=(root, 0, SMALL)) for _ in range(2)]
+    for builder in builders:
+        builder.start()
+    for builder in builders:
+        builder.join(120)
+        assert builder.exitcode == 0
+    assert f'{root} is being built (process ' in capfd.readouterr().err
+    assert files(root) == files(world)
+
+
+def test_what_is_whole_is_not_written_again(world):
+    def times():
+        return {path: path.stat().st_mtime_ns for path in world.rglob('*')}
+
+    before = times()
+    build(world, seed=0, size=SMALL)
+    assert times() == before
+
+
+def test_killed_builders_leave_nothing_that_passes_for_whole(tmp_path, world):
+    root = tmp_path / 'mini'
+    builder = multiprocessing.get_context('fork').Process(
+        target=build, args=(root, 0, SMALL))
+    builder.start()
+    deadline = time.monotonic() + 60
+    while not list(root.rglob('*.mp4')) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    workers = children_of(builder.pid)
+    builder.kill()
+    builder.join()
+    assert workers
+    while any(map(is_running, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_running, workers))
+    assert files(build(root, seed=0, size=SMALL)) == files(world)
+
+
+def children_of(process):
+    return [int(child) for task in Path(f'/proc/{process}/task').iterdir()
+            for child in (task / 'children').read_text().split()]
+
+
+def is_running(process):
+    try:
+        return Path(f'/proc/{process}/stat').read_text().rsplit(')')[-1].split()[0] != 'Z'
+    except OSError:
+        return False

@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / 'benchmarks'))
 from baseline_model import Baseline, baseline_step  # noqa: E402
 import speed  # noqa: E402
 import speed_measure  # noqa: E402
+import speed_run  # noqa: E402
 
 ARCH = tiny_clip_config(quick_gelu=True)
 LABELS = torch.tensor([0, 2, 1, 1])
@@ -153,4 +154,8 @@ def test_table_and_json_say_the_same_and_grow(tmp_path):
 def test_bad_options_are_one_sentence(monkeypatch, options, sentence):
     monkeypatch.setattr(sys, 'argv', ['speed.py', *options])
     with pytest.raises(UserError, match=sentence):
-        speed.parse_args()
+        speed_run.run(speed.parse_args())
+
+
+def test_help_names_all_parts():
+    assert speed.PARTS == tuple(speed_run.PARTS)

@@ -2,5 +2,5 @@
 # Evaluate on several processes.
 #   tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [arguments of tools/test.py]
 source "$(dirname "$0")/common.sh"
-[ $# -ge 3 ] || usage
+expect 3 "$@"
 launch test.py "$3" "$1" "$2" "${@:4}"

@@ -3,5 +3,5 @@
 #   tools/dist_train.sh CONFIG PROCESSES [arguments of tools/train.py]
 # On several machines set NNODES, NODE_RANK, MASTER_ADDR and PORT on each.
 source "$(dirname "$0")/common.sh"
-[ $# -ge 2 ] || usage
+expect 2 "$@"
 launch train.py "$2" "$1" "${@:3}"

@@ -2,5 +2,5 @@
 # All zero-shot results on several processes.
 #   tools/dist_zero_shot.sh CONFIG CHECKPOINT PROCESSES [arguments of tools/zero_shot.py]
 source "$(dirname "$0")/common.sh"
-[ $# -ge 3 ] || usage
+expect 3 "$@"
 launch zero_shot.py "$3" "$1" "$2" "${@:4}"

@@ -8,15 +8,11 @@ zero-shot. Exit code 2 if a video could not be read; the others are predicted.
 """
 import argparse
 import json
+import signal
 import sys
+from pathlib import Path
 
-from mmengine.logging import MMLogger
-from rich.console import Console
-from rich.table import Table
-
-from vita_mm.classes import packaged_classes, read_file
-from vita_mm.errors import UserError, cli_errors
-from vita_mm.inference import Predictor
+DATASETS = Path(__file__).resolve().parents[1] / 'vita_mm' / 'labels' / 'classes'
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,9 +22,9 @@ def parse_args() -> argparse.Namespace:
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument('--classes', help='names, with commas between them',
                          type=lambda text: [name.strip() for name in text.split(',')])
-    classes.add_argument('--classes-file', dest='classes', type=read_file,
-                         help='a file with a name per line')
-    classes.add_argument('--dataset', dest='classes', choices=packaged_classes(),
+    classes.add_argument('--classes-file', help='a file with a name per line')
+    classes.add_argument('--dataset', dest='classes',
+                         choices=sorted(file.stem for file in DATASETS.glob('*.csv')),
                          help='the classes of this dataset')
     parser.add_argument('--templates', help='manual prompt with {} for the class, or '
                         'the name of a list; default: {}')
@@ -38,16 +34,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--json', action='store_true', help='print JSON')
     args = parser.parse_args()
-    if args.templates is not None and args.classes is None:
-        raise UserError('--templates are for classes of yours: give --classes, '
-                        '--classes-file or --dataset')
+    if args.templates is not None and not (args.classes or args.classes_file):
+        parser.error('--templates are for classes of yours: give --classes, '
+                     '--classes-file or --dataset')
     if args.topk < 1:
-        raise UserError(f'--topk must be at least 1, not {args.topk}')
+        parser.error(f'--topk must be at least 1, not {args.topk}')
     return args
 
 
-def main() -> int:
-    args = parse_args()
+def main(args: argparse.Namespace) -> int:
+    from mmengine.logging import MMLogger
+
+    from vita_mm.classes import read_file
+    if args.classes_file is not None:
+        args.classes = read_file(args.classes_file)
     # MMEngine logs to stdout, which is for the predictions alone.
     for handler in MMLogger.get_current_instance().handlers:
         handler.setStream(sys.stderr)
@@ -55,12 +55,14 @@ def main() -> int:
     if args.json:
         print(json.dumps(found, indent=1))
     elif found:
-        Console().print(make_table(found))
+        print_table(found)
     return 2 if failed else 0
 
 
 def predict(args: argparse.Namespace) -> tuple[list[dict], int]:
     """The predictions, and how many videos could not be read."""
+    from vita_mm.errors import UserError
+    from vita_mm.inference import Predictor
     predictor = Predictor(args.checkpoint, args.classes, args.templates or '{}',
                           args.config, args.clip, args.device)
     found, failed = [], 0
@@ -76,16 +78,21 @@ def predict(args: argparse.Namespace) -> tuple[list[dict], int]:
     return found, failed
 
 
-def make_table(found: list[dict]) -> Table:
+def print_table(found: list[dict]) -> None:
+    from rich.console import Console
+    from rich.table import Table
     table = Table('video', 'class', 'probability')
     for row in found:
         for place, prediction in enumerate(row['predictions']):
             table.add_row('' if place else row['video'], prediction['class'],
                           f'{prediction["score"]:.3f}')
         table.add_section()
-    return table
+    Console().print(table)
 
 
 if __name__ == '__main__':
+    args = parse_args()
+    from vita_mm.errors import cli_errors
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with cli_errors():
-        sys.exit(main())
+        sys.exit(main(args))

@@ -6,32 +6,34 @@
 NAME is one of hmdb51, kinetics400, kinetics600, ssv2, ucf101. ROOT stays as it is.
 """
 import argparse
+import signal
 
-from rich.console import Console
-from rich.table import Table
-
-from vita_mm.errors import cli_errors
-from vita_mm.prepare import LAYOUTS, prepare
-from vita_mm.prepare.build import Count
+NAMES = ('hmdb51', 'kinetics400', 'kinetics600', 'ssv2', 'ucf101')
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('name', choices=sorted(LAYOUTS))
+    parser.add_argument('name', choices=NAMES)
     parser.add_argument('root', help='the folder of the dataset as distributed')
     parser.add_argument('--out', help='where the lists go; data/NAME by default')
     parser.add_argument('--resize', type=int, metavar='SHORT_SIDE',
                         help='copy the videos with a shorter side of so many pixels')
     parser.add_argument('--workers', type=int,
                         help='processes that resize; as many as cores by default')
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    from vita_mm.prepare import prepare
     out = args.out or f'data/{args.name}'
     counts = prepare(args.name, args.root, out, args.resize, args.workers)
-    Console().print(table_of(counts, args.resize is not None))
+    print_table(counts, args.resize is not None)
     print(f'the lists are in {out}')
 
 
-def table_of(counts: dict[str, Count], resized: bool) -> Table:
+def print_table(counts: dict, resized: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
     columns = ('official', 'found', 'missing') + (('broken', ) if resized else ())
     table = Table('list')
     for column in columns:
@@ -40,9 +42,12 @@ def table_of(counts: dict[str, Count], resized: bool) -> Table:
         numbers = (getattr(count, column) for column in columns)
         table.add_row(name, *('-' if number is None else str(number)
                               for number in numbers))
-    return table
+    Console().print(table)
 
 
 if __name__ == '__main__':
+    args = parse_args()
+    from vita_mm.errors import cli_errors
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with cli_errors():
-        main()
+        main(args)

@@ -8,23 +8,9 @@ shares.csv, how the attention of the CLS tokens divides over patches and prompts
 layer. All of it goes to an MLflow run too. Exit code 2 if a video could not be read.
 """
 import argparse
-import csv
+import signal
 import sys
 from pathlib import Path
-
-import numpy as np
-import torch
-from mmengine.dataset import pseudo_collate
-from rich.progress import track
-
-from vita_mm.attention_pictures import (Heat, animate, draw_frames, draw_shares,
-                                        patch_maps)
-from vita_mm.errors import UserError, cli_errors
-from vita_mm.tracking.probes import digest_file
-from vita_mm.inference import Predictor
-from vita_mm.models import CLIPVisionTransformer
-from vita_mm.rollout import rollout, trace
-from vita_mm.tracking import MLflowTracking
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,8 +26,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    args = parse_args()
+def main(args: argparse.Namespace) -> int:
+    from vita_mm.inference import Predictor
+    from vita_mm.models import CLIPVisionTransformer
+    from vita_mm.tracking import MLflowTracking
+    from vita_mm.tracking.probes import digest_file
     predictor = Predictor(args.checkpoint, config=args.config, clip=args.clip,
                           device=args.device)
     frozen = None
@@ -61,14 +50,17 @@ def main() -> int:
     return 2 if failed else 0
 
 
-def draw_all(args: argparse.Namespace, predictor: Predictor,
-             frozen: CLIPVisionTransformer | None, tracking: MLflowTracking) -> int:
+def draw_all(args: argparse.Namespace, predictor, frozen, tracking) -> int:
     """Draw every video; how many could not be read."""
+    from rich.progress import track
+
+    from vita_mm.attention_pictures import draw_video
+    from vita_mm.errors import UserError
     failed = 0
     for name, video in track(list(zip(names(args.videos), args.videos)), 'videos',
                              disable=not sys.stderr.isatty()):
         try:
-            folder = draw(predictor, frozen, video, args.out / name)
+            folder = draw_video(predictor, frozen, video, args.out / name)
         except UserError as error:
             print(f'error: {error}', file=sys.stderr, flush=True)
             failed += 1
@@ -86,42 +78,9 @@ def names(videos: list[str]) -> list[str]:
             for place, stem in enumerate(stems)]
 
 
-def draw(predictor: Predictor, frozen: CLIPVisionTransformer | None, video: str,
-         folder: Path) -> Path:
-    """Draw one video into a folder."""
-    model = predictor.model
-    batch = model.data_preprocessor(pseudo_collate([predictor.read(video)]))
-    clip = batch['inputs'][:, 0]
-    features, layers = trace(model.backbone, clip)
-    scores = model.cls_head.logits(
-        features.to(predictor.text_features.device), predictor.text_features)
-    score, best = scores.softmax(dim=-1)[0].max(dim=0)
-    grid = model.backbone.tower.module.grid_size
-    heats = [Heat('with prompts', patch_maps(rollout(layers)[0], grid))]
-    if frozen is not None:
-        heats.append(Heat('frozen CLIP', patch_maps(
-            rollout(trace(frozen, clip)[1])[0], grid)))
-    frames = pixels(clip[0], model.data_preprocessor)
-    folder.mkdir(parents=True, exist_ok=True)
-    title = f'{Path(video).name}: {predictor.classes[best]} ({score:.0%})'
-    draw_frames(frames, heats, title, folder / 'frames.png')
-    animate(frames, heats, folder / 'frames.gif')
-    shares = draw_shares(layers, Path(video).name, folder / 'shares.png')
-    with open(folder / 'shares.csv', 'w', newline='') as file:
-        writer = csv.writer(file)
-        writer.writerow(['layer', *shares])
-        for number, row in enumerate(zip(*shares.values()), 1):
-            writer.writerow([number, *(f'{part:.6f}' for part in row)])
-    return folder
-
-
-def pixels(clip: torch.Tensor, preprocessor) -> np.ndarray:
-    """Normalised frames, (3, T, H, W), as they were seen: (T, H, W, 3) in uint8."""
-    shown = clip * preprocessor.std.flatten()[:, None, None, None] \
-        + preprocessor.mean.flatten()[:, None, None, None]
-    return shown.round().clamp(0, 255).byte().permute(1, 2, 3, 0).cpu().numpy()
-
-
 if __name__ == '__main__':
+    args = parse_args()
+    from vita_mm.errors import cli_errors
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with cli_errors():
-        sys.exit(main())
+        sys.exit(main(args))

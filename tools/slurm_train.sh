@@ -4,7 +4,7 @@
 # GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (8) and SRUN_ARGS may be set; GPUS_PER_NODE=0
 # trains on CPUs, GPUS processes of them.
 source "$(dirname "$0")/common.sh"
-[ $# -ge 3 ] || usage
+expect 3 "$@"
 gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-8}
 resources=(--ntasks="$gpus" --cpus-per-task="${CPUS_PER_TASK:-8}" --kill-on-bad-exit=1)
 if [ "$per_node" -gt 0 ]; then

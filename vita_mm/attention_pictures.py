@@ -1,4 +1,5 @@
 """Pictures of what a model attends to: heat maps over frames, shares of layers."""
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,12 +9,15 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from mmengine.dataset import pseudo_collate
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from .inference import Predictor
+from .models import CLIPVisionTransformer
 from .pictures import literal
-from .rollout import LayerAttention
+from .rollout import LayerAttention, rollout, trace
 
 # Of the frame under the hottest and under the coldest patch, what stays.
 HOT, COLD = 0.35, 0.75
@@ -122,3 +126,46 @@ def draw_shares(layers: list[LayerAttention], title: str, path: Path) -> dict:
                   loc='outside right center', frameon=False)
     figure.savefig(path, dpi=110)
     return table
+
+
+def draw_video(predictor: Predictor, frozen: CLIPVisionTransformer | None, video: str,
+               folder: Path) -> Path:
+    """Draw one video into a folder, which is returned.
+
+    Args:
+        frozen: the CLIP that is drawn beside the model.
+
+    Raises:
+        UserError: if the video cannot be read.
+    """
+    model = predictor.model
+    batch = model.data_preprocessor(pseudo_collate([predictor.read(video)]))
+    clip = batch['inputs'][:, 0]
+    features, layers = trace(model.backbone, clip)
+    scores = model.cls_head.logits(
+        features.to(predictor.text_features.device), predictor.text_features)
+    score, best = scores.softmax(dim=-1)[0].max(dim=0)
+    grid = model.backbone.tower.module.grid_size
+    heats = [Heat('with prompts', patch_maps(rollout(layers)[0], grid))]
+    if frozen is not None:
+        heats.append(Heat('frozen CLIP', patch_maps(
+            rollout(trace(frozen, clip)[1])[0], grid)))
+    frames = pixels(clip[0], model.data_preprocessor)
+    folder.mkdir(parents=True, exist_ok=True)
+    title = f'{Path(video).name}: {predictor.classes[best]} ({score:.0%})'
+    draw_frames(frames, heats, title, folder / 'frames.png')
+    animate(frames, heats, folder / 'frames.gif')
+    shares = draw_shares(layers, Path(video).name, folder / 'shares.png')
+    with open(folder / 'shares.csv', 'w', newline='') as file:
+        writer = csv.writer(file)
+        writer.writerow(['layer', *shares])
+        for number, row in enumerate(zip(*shares.values()), 1):
+            writer.writerow([number, *(f'{part:.6f}' for part in row)])
+    return folder
+
+
+def pixels(clip: Tensor, preprocessor) -> np.ndarray:
+    """Normalised frames, (3, T, H, W), as they were seen: (T, H, W, 3) in uint8."""
+    shown = clip * preprocessor.std.flatten()[:, None, None, None] \
+        + preprocessor.mean.flatten()[:, None, None, None]
+    return shown.round().clamp(0, 255).byte().permute(1, 2, 3, 0).cpu().numpy()

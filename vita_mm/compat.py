@@ -1,6 +1,7 @@
-"""Every shim that the pinned libraries need, each with the version that ends it.
+"""Every shim that the libraries need, each with the version that ends it.
 
-:func:`apply` runs when ``vita_mm`` is imported, before torchvision or MMAction2 are.
+:func:`apply` runs when ``vita_mm`` is imported, before torchvision or MMAction2 are. A
+shim acts only where the fault that it mends is seen.
 """
 import importlib.util
 import sys
@@ -16,31 +17,39 @@ def declare_torchvision_ops():
 
     PyPI ships torchvision linked against CUDA only. Its operators then do not load,
     and ``import torchvision`` stops at ``operator torchvision::nms does not exist``.
-    None of them is on our path, so their declaration is enough. Unnecessary once
-    PyPI's torchvision imports beside a CPU torch
+    None of them is on our path, so their declaration is enough; one that loads declares
+    them itself, and a second declaration would abort the process. Unnecessary once
+    PyPI's torchvision imports beside a CPU torch: 0.28.0 does not
     (https://github.com/pytorch/vision/issues/9085).
     """
-    spec = importlib.util.find_spec('torchvision')
-    if spec is None:
+    if importlib.util.find_spec('torchvision') is None:
         return
     try:
-        torch.ops.load_library(str(Path(spec.origin).with_name('_C.so')))
-    except OSError:
+        import torchvision  # noqa: F401
+    except RuntimeError as error:
+        if 'operator torchvision::nms does not exist' not in str(error):
+            raise
+        for name in [name for name in sys.modules if name.startswith('torchvision.')]:
+            del sys.modules[name]
         for name in ('nms', 'qnms'):
             torch.library.define(
                 f'torchvision::{name}',
                 '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+        import torchvision  # noqa: F401
 
 
 def provide_missing_localizer():
     """Stand in for the package that MMAction2 1.2.0's wheel forgot.
 
-    ``mmaction.models.localizers`` imports ``.drn.drn``, which is not in the wheel.
-    Unnecessary with MMAction2 > 1.2.0
+    ``mmaction.models.localizers`` imports ``.drn.drn``, which is not in the wheel. Its
+    import cannot be tried: a failed one leaves classes registered that a second one
+    would register again. Unnecessary with MMAction2 > 1.2.0
     (https://github.com/open-mmlab/mmaction2/issues/2714).
     """
-    spec = importlib.util.find_spec('mmaction')
-    localizers = Path(spec.origin).parent / 'models' / 'localizers'
+    localizers = folder_of('mmaction') / 'models' / 'localizers'
+    source = localizers / '__init__.py'
+    if not source.is_file() or '.drn' not in source.read_text(encoding='utf-8'):
+        return
     if (localizers / 'drn').exists():
         return
     package = types.ModuleType('mmaction.models.localizers.drn')
@@ -52,13 +61,30 @@ def provide_missing_localizer():
 
 
 def quiet_mmcv_lite():
-    """mmcv-lite warns at every import that it lacks an operator nobody here uses."""
-    warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformable')
+    """mmcv-lite warns at every import that it lacks an operator nobody here uses.
+
+    A full mmcv that warns so is broken, and stays heard. Every mmcv-lite warns, to the
+    last, 2.2.0.
+    """
+    if not any(folder_of('mmcv').glob('_ext*')):
+        warnings.filterwarnings('ignore',
+                                message='Fail to import ``MultiScaleDeformable')
+
+
+def folder_of(package: str) -> Path:
+    """Where a package is, without importing it.
+
+    Raises:
+        ModuleNotFoundError: if it is nowhere.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f'No module named {package!r}', name=package)
+    return Path(spec.origin).parent
 
 
 def apply():
     """Apply all shims; safe to call more than once."""
     quiet_mmcv_lite()
-    if 'torchvision' not in sys.modules:
-        declare_torchvision_ops()
+    declare_torchvision_ops()
     provide_missing_localizer()

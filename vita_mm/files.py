@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,11 +135,14 @@ def safe_cell(value):
     return text
 
 
-def hold(path: Path, what: str):
+def hold(path: Path, what: str, wait: bool = False):
     """Hold a lock for as long as the returned file is open, or the process lives.
 
+    Args:
+        wait: until another process that holds it lets go, and say so.
+
     Raises:
-        UserError: if another process holds it.
+        UserError: if another process holds it and ``wait`` is not set.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = open(path, 'a+')
@@ -146,10 +150,12 @@ def hold(path: Path, what: str):
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.seek(0)
-        owner = file.read().strip()
-        file.close()
-        raise UserError(f'{what} (process {owner or "unknown"}): wait for it or stop it'
-                        ) from None
+        held = f'{what} (process {file.read().strip() or "unknown"})'
+        if not wait:
+            file.close()
+            raise UserError(f'{held}: wait for it or stop it') from None
+        print(f'{held}: waiting for it', file=sys.stderr, flush=True)
+        fcntl.lockf(file, fcntl.LOCK_EX)
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from vita_mm.checkpoints import write_atomically
 from vita_mm.engine.runs import die_with_parent
-from vita_mm.files import write_json
+from vita_mm.files import hold, write_json
 
 from .clip import ARCHITECTURE, train_clip
 from .sets import ActionClass, Size, Split, Video, all_splits
@@ -32,10 +32,28 @@ def build(root: str | Path, seed: int = 0, size: Size = Size()) -> Path:
     """Make what is missing or damaged; returns the folder.
 
     The same seed and size give the same bytes. Interrupted at any moment, it goes on
-    from the files that are whole.
+    from the files that are whole. A second process waits for the first.
     """
     root = Path(root)
     recipe = describe(seed, size)
+    if is_built(root, recipe):
+        return root
+    place = root.resolve()
+    with hold(place.with_name(f'.{place.name}.lock'), f'{root} is being built', wait=True):
+        if not is_built(root, recipe):
+            make_missing(root, recipe, seed, size)
+    return root
+
+
+def is_built(root: Path, recipe: dict) -> bool:
+    """Whether all is there as the manifest says, which is written last."""
+    manifest = read_manifest(root)
+    files = manifest.get('files')
+    return (manifest.get('recipe') == recipe and bool(files)
+            and all(whole(root, path, files) for path in files))
+
+
+def make_missing(root: Path, recipe: dict, seed: int, size: Size) -> None:
     manifest = read_manifest(root)
     if manifest.get('recipe') != recipe:
         clear(root)
@@ -50,15 +68,11 @@ def build(root: str | Path, seed: int = 0, size: Size = Size()) -> Path:
     for split in splits:
         write_split(root, split)
     shutil.copyfile(ARCHITECTURE, make_folder(root / 'clip') / 'ViT-Mini.json')
-    wants_clip = not whole(root, 'clip/vit_mini.pt', known)
-    if not missing and not wants_clip and known:
-        return root
-    make(root, missing, wants_clip, seed, size)
+    make(root, missing, not whole(root, 'clip/vit_mini.pt', known), seed, size)
     files = sorted(path.relative_to(root).as_posix() for path in root.rglob('*')
                    if path.is_file() and path.name != 'manifest.json')
     write_json(root / 'manifest.json', dict(
         recipe=recipe, files={path: digest(root / path) for path in files}))
-    return root
 
 
 def make(root: Path, videos: list[Video], wants_clip: bool, seed: int, size: Size

@@ -1,0 +1,302 @@
+"""It installs and imports where it says; shims act only where their fault is seen."""
+import ast
+import configparser
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import warnings
+
+import pytest
+from packaging.requirements import Requirement
+from vita_mm import compat
+
+from world import ROOT
+
+COMPAT = ROOT / 'vita_mm' / 'compat.py'
+TOOLS = sorted(path.relative_to(ROOT).as_posix() for folder in ('tools', 'benchmarks')
+               for path in (ROOT / folder).glob('*')
+               if path.suffix == '.sh' and path.name != 'common.sh'
+               or path.suffix == '.py' and '__main__' in path.read_text())
+
+
+def call(*command, cwd=None, **env):
+    return subprocess.run([str(part) for part in command], cwd=cwd, text=True,
+                          capture_output=True, timeout=120, env=dict(os.environ, **env))
+
+
+# --help
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_help_is_there_at_once(tool, tmp_path):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = call(*([sys.executable] if tool.endswith('.py') else ['bash']), ROOT / tool,
+                '--help', cwd=tmp_path)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert 'usage: ' in done.stdout and not done.stderr
+    assert not list(tmp_path.iterdir())
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+
+
+def test_scripts_without_their_arguments_say_which():
+    done = call('bash', ROOT / 'tools/dist_train.sh', 'configs/vita_mini.py')
+    assert done.returncode == 2
+    assert 'usage: tools/dist_train.sh CONFIG PROCESSES' in done.stderr
+
+
+def test_names_of_datasets_in_help_are_those_there_are():
+    from vita_mm.prepare import LAYOUTS
+    text = (ROOT / 'tools' / 'prepare_dataset.py').read_text()
+    names, = (node.value for node in ast.parse(text).body
+              if isinstance(node, ast.Assign) and node.targets[0].id == 'NAMES')
+    assert ast.literal_eval(names) == tuple(sorted(LAYOUTS))
+
+
+# Shims
+
+
+def shim(name, folder):
+    """Run a shim in a process that finds the packages of a folder first."""
+    code = (f'import runpy; shims = runpy.run_path({str(COMPAT)!r})\n'
+            f'shims[{name!r}]()\n'
+            'import sys, torchvision\n'
+            'print(torchvision.extension.LOADED, torchvision.transforms.READY)\n')
+    return call(sys.executable, '-c', code, PYTHONPATH=str(folder))
+
+
+def write_torchvision(folder, loads):
+    """A torchvision as it is released; its operators load, or do not."""
+    package = folder / 'torchvision'
+    package.mkdir()
+    (package / 'extension.py').write_text(
+        'import torch\n'
+        f'LOADED = {loads}\n'
+        'if LOADED:\n'
+        '    for name in ("nms", "qnms"):\n'
+        '        torch.library.define("torchvision::" + name, '
+        '"(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")\n')
+    (package / 'transforms.py').write_text('READY = True\n')
+    (package / '__init__.py').write_text(
+        'import torch\n'
+        'from . import extension\n'
+        'for name in ("nms", "qnms"):\n'
+        '    torch.library.register_fake("torchvision::" + name)(lambda *given: None)\n'
+        'from . import transforms\n')
+
+
+@pytest.mark.parametrize('loads', [True, False])
+def test_torchvision_imports_whether_its_operators_load_or_not(tmp_path, loads):
+    write_torchvision(tmp_path, loads)
+    without = call(sys.executable, '-c', 'import torchvision', PYTHONPATH=str(tmp_path))
+    assert (without.returncode == 0) is loads
+    done = shim('declare_torchvision_ops', tmp_path)
+    assert done.stdout == f'{loads} True\n', done.stderr
+
+
+def test_another_fault_of_torchvision_stays_what_it_is(tmp_path):
+    (tmp_path / 'torchvision').mkdir()
+    (tmp_path / 'torchvision' / '__init__.py').write_text('raise RuntimeError("other")')
+    assert shim('declare_torchvision_ops', tmp_path).stderr.endswith(
+        'RuntimeError: other\n')
+
+
+LOCALIZERS = 'mmaction.models.localizers'
+
+
+@pytest.mark.parametrize('source, folder, stands_in', [
+    ('from .drn.drn import DRN', False, True),
+    ('from .drn.drn import DRN', True, False),
+    ('from .bmn import BMN', False, False)])
+def test_a_localizer_stands_in_only_where_the_wheel_lacks_it(
+        tmp_path, monkeypatch, source, folder, stands_in):
+    package = tmp_path / LOCALIZERS.replace('.', '/')
+    (package / 'drn' if folder else package).mkdir(parents=True)
+    (package / '__init__.py').write_text(source)
+    (tmp_path / 'mmaction' / '__init__.py').write_text('')
+    monkeypatch.setattr(compat, 'folder_of', lambda name: tmp_path / name)
+    for name in (f'{LOCALIZERS}.drn', f'{LOCALIZERS}.drn.drn'):
+        monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.delitem(sys.modules, name)
+    compat.provide_missing_localizer()
+    assert (f'{LOCALIZERS}.drn.drn' in sys.modules) is stands_in
+
+
+@pytest.mark.parametrize('operators', [True, False])
+def test_a_full_mmcv_without_its_operators_is_heard(tmp_path, monkeypatch, operators):
+    if operators:
+        (tmp_path / '_ext.cpython-311-x86_64-linux-gnu.so').touch()
+    monkeypatch.setattr(compat, 'folder_of', lambda name: tmp_path)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter('always')
+        compat.quiet_mmcv_lite()
+        warnings.warn('Fail to import ``MultiScaleDeformableAttention`` from …')
+    assert len(heard) == operators
+
+
+# What is installed
+
+
+def requirements():
+    config = configparser.ConfigParser()
+    config.read(ROOT / 'setup.cfg')
+    lines = config['options']['install_requires'].splitlines()
+    return [Requirement(line.partition(' #')[0]) for line in lines if line]
+
+
+def test_the_pinned_set_is_within_the_bounds():
+    pins = dict(re.findall(r'^([\w.-]+)==(\S+)$',
+                           (ROOT / 'tools/constraints.txt').read_text(), re.M))
+    pins = {re.sub('[-_.]+', '-', name).lower(): pin for name, pin in pins.items()}
+    for requirement in requirements():
+        name = re.sub('[-_.]+', '-', requirement.name).lower()
+        assert requirement.specifier.contains(pins[name]), requirement
+
+
+def test_everything_has_an_upper_bound():
+    for requirement in requirements():
+        assert {'<', '=='} & {bound.operator for bound in requirement.specifier}, \
+            requirement
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of what installs, its pip a script that writes down what it is asked for."""
+    root = tmp_path / 'project'
+    (root / 'tools').mkdir(parents=True)
+    for name in ('setup.cfg', 'tools/common.sh', 'tools/constraints.txt',
+                 'tools/test.sh', 'tools/install.sh'):
+        shutil.copy(ROOT / name, root / name)
+    return root
+
+
+def write_python(path, version='3.11', has_venv=True):
+    """An interpreter that is of some version, and makes environments of itself.
+
+    It writes what pip is asked for to ``pip.log`` beside the project, with the content
+    of the files that are named.
+    """
+    path.write_text(f'''#!/usr/bin/env bash
+case "$*" in
+  *version_info*) echo {version.replace('.', ' ')} ;;
+  *ensurepip*) {'exit 0' if has_venv else 'exit 1'} ;;
+  "-m venv "*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
+  "-m pip "*)
+    echo "pip $*" >> "$LOG"
+    for word in "$@"; do
+      case $word in *requirements.txt|*pins.txt) cat "$word" >> "$LOG" ;; esac
+    done
+    [ -z "${{FAIL:-}}" ] ;;
+  "-m pytest"*|*"import cv2"*) exit 0 ;;
+  *) exec {sys.executable} "$@" ;;
+esac
+''')
+    path.chmod(0o755)
+    return path
+
+
+def run_script(project, script, *arguments, python, **env):
+    env = dict(dict(VIRTUAL_ENV='', PYTHON=str(python), PYTHONPATH='',
+                    LOG=str(project.parent / 'pip.log')), **env)
+    return call('bash', project / 'tools' / script, *arguments, **env)
+
+
+def asked(project):
+    log = project.parent / 'pip.log'
+    return log.read_text() if log.exists() else ''
+
+
+@pytest.mark.parametrize('version, has_venv, sentence', [
+    ('3.10', True, 'is Python 3.10; set PYTHON to a Python 3.11 to 3.13'),
+    ('3.14', True, 'is Python 3.14; set PYTHON to a Python 3.11 to 3.13'),
+    ('2.7', True, 'is Python 2.7; set PYTHON to a Python 3.11 to 3.13'),
+    ('3.11', False, 'has no venv and ensurepip (Debian: python3.11-venv); set PYTHON')])
+def test_an_interpreter_is_checked_before_anything_is_made(
+        project, tmp_path, version, has_venv, sentence):
+    python = write_python(tmp_path / 'python', version, has_venv)
+    done = run_script(project, 'test.sh', python=python)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.count('\n') == 1 and done.stderr.startswith('error: ')
+    assert sentence in done.stderr
+    assert not (project / '.venv').exists() and not asked(project)
+
+
+def test_an_interpreter_that_does_not_run(project):
+    done = run_script(project, 'test.sh', python='python3.99')
+    assert done.returncode == 2
+    assert done.stderr == ('error: python3.99 does not run; set PYTHON to a Python 3.11 '
+                           'to 3.13\n')
+    assert not (project / '.venv').exists()
+
+
+def test_an_environment_is_made_once_and_anew_where_it_was_not_finished(
+        project, tmp_path):
+    python = write_python(tmp_path / 'python')
+    failed = run_script(project, 'test.sh', python=python, FAIL='1')
+    assert failed.returncode != 0
+    (project / '.venv' / 'half').touch()
+    assert run_script(project, 'test.sh', python=python).returncode == 0
+    assert not (project / '.venv' / 'half').exists()
+    installed = asked(project)
+    assert f'-c {project}/tools/constraints.txt -e {project}[test]\n' in installed
+    (project / '.venv' / 'whole').touch()
+    assert run_script(project, 'test.sh', python=python).returncode == 0
+    assert asked(project) == installed
+    assert (project / '.venv' / 'whole').exists()
+
+
+def test_an_environment_of_another_python_is_named_and_kept(project, tmp_path):
+    (project / '.venv' / 'bin').mkdir(parents=True)
+    write_python(project / '.venv' / 'bin' / 'python', '3.10')
+    python = write_python(tmp_path / 'python')
+    done = run_script(project, 'test.sh', python=python)
+    assert done.returncode == 2 and not asked(project)
+    assert f'.venv/bin/python is Python 3.10; remove {project}/.venv and' in done.stderr
+    assert (project / '.venv' / 'bin' / 'python').exists()
+
+
+def test_a_full_mmcv_stays_and_so_does_its_torch(project, tmp_path):
+    packages = tmp_path / 'packages'
+    for name, version in (('mmcv', '2.1.0'), ('torch', '2.14.0+cu999'),
+                          ('torchvision', '0.29.0')):
+        folder = packages / f'{name}-{version}.dist-info'
+        folder.mkdir(parents=True)
+        (folder / 'METADATA').write_text(f'Name: {name}\nVersion: {version}\n')
+    python = write_python(tmp_path / 'python')
+    done = run_script(project, 'install.sh', 'test', python=python,
+                      PYTHONPATH=str(packages))
+    assert done.returncode == 0, done.stderr
+    lines = asked(project).splitlines()
+    for line in ('mmcv==2.1.0', 'torch==2.14.0+cu999', 'torchvision==0.29.0',
+                 'mmengine==0.10.7', 'pytest'):
+        assert line in lines
+    assert not [line for line in lines if 'mmcv-lite' in line
+                and not line.startswith('mmcv-lite==')]  # a pin asks for nothing
+    assert 'torch==2.13.0' not in lines
+    assert lines[-1].endswith(f'--no-deps -e {project}')
+
+
+# The demo
+
+
+def test_the_demo_shows_a_line_an_epoch_and_the_end_of_what_failed(tmp_path):
+    (tmp_path / 'said').write_text(
+        'System environment:\n'
+        'INFO - Epoch(train) [1][20/60]  lr: 2.9e-03  loss: 4.2764  top1_acc: 0.5\n'
+        'INFO - Epoch(train) [1][40/60]  lr: 2.9e-03  loss: 4.1  top1_acc: 0.5\n'
+        'INFO - Epoch(val) [1][3/3]    acc/top1: 0.3264  acc/top5: 0.9236\n')
+    text = (ROOT / 'tools' / 'demo.sh').read_text()
+    script = 'set -euo pipefail\n' + re.search(r'^quietly\(\) .*?^}', text, re.M | re.S)[0]
+    done = call('bash', '-c', script + '\nquietly logs/log cat said\n'
+                "quietly logs/other bash -c 'echo error: a reason; exit 3'\n"
+                'echo not reached\n', cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stdout == ('   all of its output: logs/log\n'
+                           '   epoch 1: loss 4.2764\n'
+                           '   epoch 1: top-1 0.3264\n'
+                           '   all of its output: logs/other\n')
+    assert done.stderr == 'error: a reason\n'
+    assert (tmp_path / 'logs/log').read_text() == (tmp_path / 'said').read_text()
