@@ -5,6 +5,7 @@ container says; docs/decoding.md tells how that is known of which files.
 
 open_video.py imports this file by its path: nothing of ``vita_mm`` is imported here.
 """
+import itertools
 import os
 import stat
 from collections import defaultdict
@@ -26,6 +27,7 @@ FORMATS = ('3gp,apng,asf,avi,dv,flv,gif,h263,h264,hevc,ivf,live_flv,m4v,matroska
 # Where each packet of these codecs in these containers is a picture at its time stamp.
 TIMED_FORMATS = {'matroska', 'mov'}
 TIMED_CODECS = {'av1', 'h264', 'hevc', 'vp8', 'vp9'}
+CUT_CODECS = {'h264', 'hevc'}  # whose decoders see an error in a file that is merely cut
 PROGRESSIVE = {0, 1}  # AVFieldOrder: unknown or so; each field may have its own packet
 ERRORS = 'crccheck+bitstream+buffer+explode'
 
@@ -41,6 +43,13 @@ MP4_BOXES = {b'ftyp', b'moov', b'mdat', b'moof', b'free', b'skip', b'wide', b'st
 
 class Unproven(Exception):
     """The time stamps of a file may not tell the order of its pictures."""
+
+
+class Incomplete(Exception):
+    """A file begins with packets that refer to some that it does not have.
+
+    It was cut out of another one. The decoder calls that an error, and goes on.
+    """
 
 
 class Video:
@@ -63,11 +72,12 @@ class Video:
         if strict and declared_end(path) > os.path.getsize(path):
             raise ValueError('its end is missing')
 
-    def open(self) -> av.VideoStream:
+    def open(self, strict: bool | None = None) -> av.VideoStream:
         """The stream that FFmpeg takes, at its start.
 
         No device is opened, no fifo, and no list of other files.
         """
+        strict = self.strict if strict is None else strict
         refuse_irregular(self.path)
         # FFmpeg takes what stands before a colon in a relative path for a protocol.
         stream = best_stream(av.open(
@@ -79,26 +89,44 @@ class Video:
         stream.thread_count = self.num_threads
         stream.thread_type = 'AUTO' if self.num_threads > 1 else 'NONE'
         stream.codec_context.options = {'max_pixels': str(self.max_pixels)} | (
-            {'err_detect': ERRORS} if self.strict else {})
+            {'err_detect': ERRORS} if strict else {})
         return stream
 
     def decode(self) -> Iterator[av.VideoFrame]:
         """All frames in the order in which they are shown."""
-        stream = self.open()
-        key = error = None
-        shown = False
+        shown = 0
+        try:
+            for frame in self.decode_stream(self.strict):
+                yield frame
+                shown += 1
+        except Incomplete:
+            yield from itertools.islice(self.decode_stream(strict=False), shown, None)
+
+    def decode_stream(self, strict: bool) -> Iterator[av.VideoFrame]:
+        """All frames.
+
+        Raises:
+            Incomplete: if ``strict``, where an error may be none of the file.
+        """
+        stream = self.open(strict)
+        key, later, error, shown = None, False, None, False
+        cut = False  # whether the file begins in the midst of another one
         with stream.container as container:
             for packet in container.demux(stream):
+                later = later or packet.is_keyframe and key is not None
+                if packet.is_keyframe and key is None:
+                    key = packet
+                cut = cut or packet.size and precedes(packet, key)
                 try:
                     frames = packet.decode()
                 except av.FFmpegError as fault:
                     self.refuse_large(stream)
-                    error = error or fault
-                    if self.strict and (shown or not precedes(packet, key)):
+                    if strict and key:
+                        if cut and not later and codec_name(stream) in CUT_CODECS:
+                            raise Incomplete from fault
                         raise
+                    error = error or fault
                     continue
-                if packet.is_keyframe and key is None:
-                    key = packet
                 for frame in frames:
                     shown = True
                     self.refuse_damaged(frame)
@@ -198,11 +226,10 @@ class PyAVReader:
             Unproven: if that may not be the order in which they are shown.
         """
         container, codec = self.stream.container, self.stream.codec_context
-        name = codec.codec.canonical_name
         formats = set(container.format.name.split(','))
         # An mkv of the codec as AVI has it, fourcc included, has its time stamps too.
         as_in_avi = 'matroska' in formats and codec.codec_tag.strip('\0')
-        if (not formats & TIMED_FORMATS or name not in TIMED_CODECS or as_in_avi
+        if (not formats & TIMED_FORMATS or codec_name(self.stream) not in TIMED_CODECS or as_in_avi
                 or codec.field_order not in PROGRESSIVE):
             raise Unproven
         self.stamps, self.keys, shown, size = [], [], [], 0
@@ -213,7 +240,7 @@ class PyAVReader:
             if packet.is_keyframe:
                 self.keys.append(place)
             # What an edit list cuts away is there to be decoded, but not shown.
-            if not (packet.is_discard or is_hidden(packet, name)):
+            if not (packet.is_discard or is_hidden(packet, codec_name(self.stream))):
                 shown.append(packet.pts)
             size += packet.size
             if size > self.max_held:
@@ -226,9 +253,15 @@ class PyAVReader:
         # Pictures before the first key frame cannot be decoded; pictures that are said to
         # be stored in another order than shown, but have stamps in that order, neither
         # have the right ones.
-        if (self.keys[:1] != [0] or times[0] < self.stamps[0]
+        if (self.keys[:1] != [0] or min(self.stamps) < self.stamps[0]
                 or (times != shown) != codec.has_b_frames):
             raise Unproven
+        if codec_name(self.stream) == 'h264':
+            # Pictures shown before a key frame, though stored behind it, may need what
+            # precedes it: to begin there would be an error.
+            ends = [*self.keys[1:], None]
+            self.keys = [key for key, end in zip(self.keys, ends)
+                         if min(self.stamps[key:end]) == self.stamps[key]]
         self.times, self.count = times, len(times)
 
     def seek(self, numbers: list[int]) -> list[np.ndarray]:
@@ -269,10 +302,7 @@ class PyAVReader:
             if place < first:
                 continue
             codec.skip_frame = 'DEFAULT' if packet.pts in wanted else 'NONREF'
-            # What is shown before the key frame, though stored behind it, may need what
-            # precedes that; nothing that is shown after it needs those.
-            if place == first or packet.pts > self.stamps[first]:
-                yield from codec.decode(packet)
+            yield from codec.decode(packet)
             if place == last:
                 break
         yield from codec.decode(None)
@@ -371,6 +401,10 @@ def best_stream(container: av.container.InputContainer) -> av.VideoStream:
         + 5_000_000 * bool(stream.disposition & Disposition.default)))
 
 
+def codec_name(stream: av.VideoStream) -> str:
+    return stream.codec_context.codec.canonical_name
+
+
 def packets(stream: av.VideoStream) -> Iterator[av.Packet]:
     """All that hold data."""
     return (packet for packet in stream.container.demux(stream) if packet.size)
@@ -388,11 +422,8 @@ def is_hidden(packet: av.Packet, codec: str) -> bool:
 
 
 def precedes(packet: av.Packet, key: av.Packet | None) -> bool:
-    """Whether a packet is shown before the first key frame, as far as one can tell.
-
-    A file that was cut out of another one may begin so; they cannot be decoded.
-    """
-    if packet.is_keyframe:
+    """Whether a packet is shown before the first key frame, as far as one can tell."""
+    if packet is key:
         return False
     return key is None or None in (packet.pts, key.pts) or packet.pts < key.pts
 
