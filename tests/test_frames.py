@@ -25,8 +25,8 @@ TIMED = {
     'no_middle.mp4', 'hevc.mp4', 'hevc_open.mp4', 'vp9.mp4', 'av1.mp4', 'h264.mov',
     'two.mp4', 'cover.mp4', 'turned90.mp4', 'turned180.mp4', 'turned-90.mp4',
     'mirrored.mp4', 'turned_mirrored.mp4', 'h264.mkv', 'open.mkv', 'no_middle.mkv',
-    'two.mkv', 'two_default.mkv', 'turned90.mkv', 'vp8.webm', 'vp8_cut.webm', 'vp9.webm',
-    'av1.webm'}
+    'two.mkv', 'two_default.mkv', 'turned90.mkv', 'vp8.webm', 'vp8_cut.webm',
+    'vp8_hidden.webm', 'vp9.webm', 'av1.webm'}
 # ffmpeg's own conversion differs from PyAV's in these.
 OTHER_COLOURS = {'interlaced.mp4', 'ten_bits.mp4', 'sizes.h264', 'sizes.ts',
                  'sizes.mjpeg'}
@@ -135,16 +135,17 @@ def test_the_zoo_shows_its_numbers(specimen):
         assert [number_of(frame) for frame in specimen(name)[1]] == list(range(FRAMES))
     assert [number_of(frame) for frame in specimen('open_cut.mkv')[1]] == list(
         range(10, FRAMES))
-    path, _ = specimen('vp8.webm')
+    path, _ = specimen('vp8_hidden.webm')
     with av.open(str(path)) as container:
-        assert len([packet for packet in container.demux() if packet.size]) > FRAMES
+        packets = [packet for packet in container.demux() if packet.size]
+    assert len(packets) == FRAMES > len(specimen('vp8_hidden.webm')[1])
 
 
 # What a file may not be
 
 
 def truncate(path):
-    path.write_bytes(path.read_bytes()[:path.stat().st_size * 2 // 3])
+    path.write_bytes(path.read_bytes()[:path.stat().st_size * 9 // 10])
 
 
 @pytest.mark.parametrize('name', ['h264.mp4', 'moov_first.mp4', 'fragments.mp4',
@@ -153,14 +154,13 @@ def truncate(path):
 def test_a_file_whose_end_is_missing_is_refused(tmp_path, name):
     path = make(name, tmp_path)
     truncate(path)
-    # An mp4 whose table was at its end is nothing at all.
-    with pytest.raises((ValueError, av.InvalidDataError)) as refusal:
+    with pytest.raises(ValueError, match='its end is missing'):
         PyAVReader(str(path))
-    if name not in ('h264.mp4', 'h264.mov'):
-        assert 'its end is missing' in str(refusal.value)
+    # Of some FFmpeg makes what there is.
+    if name in ('moov_first.mp4', 'h264.mkv', 'vp9.webm', 'mpeg4.avi'):
         expected, reader = plain(path), PyAVReader(str(path), strict=False)
-        assert 0 < len(expected) < FRAMES
-        assert_frames(reader, expected, list(range(len(expected) - 2)))
+        assert 0 < len(expected) <= FRAMES
+        assert_frames(reader, expected, list(range(len(expected))))
 
 
 @pytest.mark.parametrize('reader', [PyAVReader, DecordReader])
@@ -231,8 +231,9 @@ def test_large_pictures_are_refused_before_they_are_decoded(tmp_path):
 
 @pytest.mark.parametrize('name', ['sizes.h264', 'sizes.ts', 'sizes.mjpeg'])
 def test_pictures_that_grow_are_refused(specimen, name):
-    with pytest.raises((ValueError, av.FFmpegError)):
-        PyAVReader(str(specimen(name)[0]), max_pixels=64 * 64)
+    for strict in True, False:
+        with pytest.raises(ValueError, match='96x96 have more pixels than max_pixels'):
+            PyAVReader(str(specimen(name)[0]), strict=strict, max_pixels=64 * 64)
     assert len(PyAVReader(str(specimen(name)[0]), max_pixels=96 * 96)) > 15
 
 
@@ -278,8 +279,8 @@ def test_damage_is_refused_unless_it_is_allowed(specimen, tmp_path, name):
         reader = PyAVReader(str(path))
         reader.frames(list(range(len(reader))))
     expected, reader = plain(path), PyAVReader(str(path), strict=False)
-    for number in 0, 4, 12, 14:
-        assert_frames(reader, expected, [number])
+    assert len(reader) == len(expected)
+    assert_frames(reader, expected, list(range(len(expected))))
     # So do the transform, the check and the resize.
     results = OpenVideo(strict=False)(dict(filename=str(path)))
     assert not results['video_reader'].video.strict
@@ -301,7 +302,7 @@ def test_a_resized_copy_is_turned_for_good(specimen, tmp_path, name):
     assert resize_video(path, tmp_path / 'copy.mp4', 64) is None
     with av.open(str(tmp_path / 'copy.mp4')) as container:
         copies = list(container.decode(video=0))
-    assert len(copies) == len(expected) and not copies[0].side_data
+    assert len(copies) == len(expected) and turn_of(copies[0]) is None
     for copy, picture in zip(copies, expected):
         difference = copy.to_ndarray(format='rgb24').astype(int) - picture
         assert np.abs(difference).mean() < 8

@@ -197,6 +197,16 @@ def two_streams(path: Path, sizes: tuple[int, int] = (32, 64), default: int | No
             container.mux(stream.encode())
 
 
+def hide(packets: list[av.Packet]) -> list[av.Packet]:
+    """Every seventh picture of a film in VP8 is not to be shown, as if it were one that
+    the encoder made for others to refer to."""
+    for place in range(3, len(packets), 7):
+        data = bytearray(bytes(packets[place]))
+        data[0] &= ~0x10  # show_frame
+        packets[place].update(bytes(data))
+    return packets
+
+
 def no_sync_table(path: Path) -> None:
     """An mp4 that does not say which of its frames are key frames."""
     film(path, **X264)
@@ -281,6 +291,7 @@ add('two_default.mkv', two_streams, default=0)
 add('turned90.mkv', turn=dict(degrees=90), **X264)
 add('vp8.webm', codec='libvpx', **VPX)
 add('vp8_cut.webm', remux, choose=from_second_key, codec='libvpx', **VPX)
+add('vp8_hidden.webm', remux, choose=hide, codec='libvpx', **VPX)
 add('vp9.webm', codec='libvpx-vp9', **VPX)
 add('vp9_no_first.webm', remux, choose=without_first, codec='libvpx-vp9', **VPX)
 add('av1.webm', codec='libsvtav1', preset=12, g=15)

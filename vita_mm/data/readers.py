@@ -68,9 +68,10 @@ class Video:
         self.num_threads = num_threads
         self.strict = strict
         self.max_pixels = max_pixels
-        self.stream = self.open()
+        refuse_irregular(path)
         if strict and declared_end(path) > os.path.getsize(path):
             raise ValueError('its end is missing')
+        self.stream = self.open()
 
     def open(self, strict: bool | None = None) -> av.VideoStream:
         """The stream that FFmpeg takes, at its start.
@@ -78,17 +79,18 @@ class Video:
         No device is opened, no fifo, and no list of other files.
         """
         strict = self.strict if strict is None else strict
-        refuse_irregular(self.path)
+        # FFmpeg counts pixels of longer lines: its limit is for what it allocates.
+        limit = {'max_pixels': str(2 * self.max_pixels + 2**16)}
         # FFmpeg takes what stands before a colon in a relative path for a protocol.
         stream = best_stream(av.open(
             os.path.abspath(self.path), metadata_errors='replace',
-            options={'max_pixels': str(self.max_pixels)},
+            options=limit,
             container_options={'format_whitelist': FORMATS,
                                'protocol_whitelist': 'file'}))
-        self.refuse_large(stream)
+        self.refuse_large(stream.width, stream.height)
         stream.thread_count = self.num_threads
         stream.thread_type = 'AUTO' if self.num_threads > 1 else 'NONE'
-        stream.codec_context.options = {'max_pixels': str(self.max_pixels)} | (
+        stream.codec_context.options = limit | (
             {'err_detect': ERRORS} if strict else {})
         return stream
 
@@ -120,7 +122,9 @@ class Video:
                 try:
                     frames = packet.decode()
                 except av.FFmpegError as fault:
-                    self.refuse_large(stream)
+                    self.refuse_large(stream.width, stream.height)
+                    if isinstance(fault, av.ArgumentError):  # of no size, or huge
+                        raise
                     if strict and key:
                         if cut and not later and codec_name(stream) in CUT_CODECS:
                             raise Incomplete from fault
@@ -129,19 +133,21 @@ class Video:
                     continue
                 for frame in frames:
                     shown = True
-                    self.refuse_damaged(frame)
+                    self.check(frame)
                     yield frame
         if not shown and error:
             raise error
 
-    def refuse_damaged(self, frame: av.VideoFrame) -> None:
+    def check(self, frame: av.VideoFrame) -> None:
+        """Raises ValueError if a frame may not be had."""
+        self.refuse_large(frame.width, frame.height)
         if self.strict and frame.is_corrupt:
             raise ValueError('its data are damaged')
 
-    def refuse_large(self, stream: av.VideoStream) -> None:
-        if stream.width * stream.height > self.max_pixels:
-            raise ValueError(f'its pictures of {stream.width}x{stream.height} have more '
-                             f'pixels than max_pixels={self.max_pixels}')
+    def refuse_large(self, width: int, height: int) -> None:
+        if width * height > self.max_pixels:
+            raise ValueError(f'its pictures of {width}x{height} have more pixels than '
+                             f'max_pixels={self.max_pixels}')
 
 
 class PyAVReader:
@@ -156,7 +162,7 @@ class PyAVReader:
         path: of the video.
         num_threads: of the decoder.
         strict: refuse what is seen to be damaged or to end early; else its pictures are
-            those that FFmpeg makes of what there is.
+            those that FFmpeg makes of what there is, decoded from the start.
         max_pixels: of a picture; a video of larger ones is refused.
         max_held: bytes of packets or decoded pictures to hold; a video of more is read or
             decoded again instead. The frames asked for come on top.
@@ -229,7 +235,9 @@ class PyAVReader:
         formats = set(container.format.name.split(','))
         # An mkv of the codec as AVI has it, fourcc included, has its time stamps too.
         as_in_avi = 'matroska' in formats and codec.codec_tag.strip('\0')
-        if (not formats & TIMED_FORMATS or codec_name(self.stream) not in TIMED_CODECS or as_in_avi
+        # What damage leaves of a file is known only when it is decoded.
+        if (not self.video.strict or not formats & TIMED_FORMATS or as_in_avi
+                or codec_name(self.stream) not in TIMED_CODECS
                 or codec.field_order not in PROGRESSIVE):
             raise Unproven
         self.stamps, self.keys, shown, size = [], [], [], 0
@@ -355,7 +363,7 @@ class PyAVReader:
 
     def picture(self, frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
         """(H, W, 3), RGB in uint8, scaled to a width and height and then turned."""
-        self.video.refuse_damaged(frame)
+        self.video.check(frame)
         rgb = self.converter.reformat(frame, *size, 'rgb24', threads=1).to_ndarray()
         turn = turn_of(frame)
         return turn.of(rgb) if turn else rgb

@@ -23,6 +23,7 @@ from vita_mm.errors import UserError
 # Few enough not to fill the memory with jobs, many enough to keep all workers busy.
 JOBS_AT_ONCE = 1000
 DEFAULT_RATE = 25
+COLOURS = 'color_range', 'colorspace', 'color_primaries', 'color_trc'
 
 
 class BrokenVideo(Exception):
@@ -190,6 +191,8 @@ def write_frames(frames: Iterator[av.VideoFrame], rate: int, path: Path,
         stream.width, stream.height, stream.pix_fmt = width, height, 'yuv420p'
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = first.time_base
+        for name in COLOURS:  # as they are: without their names they look otherwise
+            setattr(stream.codec_context, name, getattr(first, name))
         step = max(1, round(1 / (rate * first.time_base)))
         start, time = first.pts or 0, -step
         for frame in itertools.chain([first], frames):
