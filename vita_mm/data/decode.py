@@ -8,6 +8,7 @@ from vita_mm.errors import UserError
 from .readers import DecordReader, PyAVReader
 
 DECODERS = dict(pyav=PyAVReader, decord=DecordReader)
+PYAV_OPTIONS = dict(strict=bool, max_pixels=int, max_held=int)
 
 
 @TRANSFORMS.register_module()
@@ -17,26 +18,45 @@ class OpenVideo(BaseTransform):
     Required key: ``filename``. Added: ``video_reader``, ``total_frames``, ``avg_fps``.
 
     Args:
-        decoder: ``'pyav'`` or ``'decord'``: the frames are the same.
+        decoder: ``'pyav'`` or ``'decord'``, whose frames are not always those asked for:
+            see docs/decoding.md.
         num_threads: of the decoder. One, for data workers are processes.
+        options: of :class:`PyAVReader`, by their names: ``strict``, ``max_pixels`` and
+            ``max_held``. decord has none of them.
     """
 
-    def __init__(self, decoder: str = 'pyav', num_threads: int = 1) -> None:
+    def __init__(self, decoder: str = 'pyav', num_threads: int = 1, **options) -> None:
         if decoder not in DECODERS:
             raise UserError(f'OpenVideo: decoder must be one of {", ".join(DECODERS)}, '
                             f'not {decoder!r}')
+        known = PYAV_OPTIONS if decoder == 'pyav' else {}
+        for name, value in options.items():
+            if name not in known:
+                raise UserError(f'OpenVideo: decoder={decoder!r} has no option {name}; it '
+                                f'has {", ".join(known) or "none"}')
+            check_option(name, value, known[name])
         self.decoder = decoder
         self.num_threads = num_threads
+        self.options = options
 
     def transform(self, results: dict) -> dict:
-        reader = DECODERS[self.decoder](results['filename'], self.num_threads)
+        reader = DECODERS[self.decoder](results['filename'], self.num_threads,
+                                        **self.options)
         results.update(video_reader=reader, total_frames=len(reader),
                        avg_fps=reader.frame_rate)
         return results
 
     def __repr__(self) -> str:
+        options = ''.join(f', {name}={value}' for name, value in self.options.items())
         return (f'{type(self).__name__}(decoder={self.decoder!r}, '
-                f'num_threads={self.num_threads})')
+                f'num_threads={self.num_threads}{options})')
+
+
+def check_option(name: str, value, kind: type) -> None:
+    """Raises UserError if a value is not of its kind; a number is at least 1."""
+    if type(value) is not kind or kind is int and value < 1:
+        wanted = 'True or False' if kind is bool else 'a whole number of at least 1'
+        raise UserError(f'OpenVideo: {name} must be {wanted}, not {value!r}')
 
 
 @TRANSFORMS.register_module()

@@ -5,7 +5,8 @@ are many of them, therefore no more is imported than is needed: not even ``vita_
 
 It says on stdout, in a line of JSON each, first ``{}``: it is ready; then, for each
 request ``{"path": ..., "full": ...}`` on stdin, ``{"frames": ...}``, or ``{"fault":
-"broken", "reason": ...}``.
+"broken", "reason": ...}``. More keys of a request are options of the reader, such as
+``"strict"``.
 """
 import ctypes
 import json
@@ -43,19 +44,19 @@ def silence() -> None:
         os.dup2(nowhere, stream.fileno())
 
 
-def answer(path: str, full: bool) -> dict:
+def answer(path: str, full: bool, **options) -> dict:
     try:
-        return dict(frames=count_frames(path, full))
+        return dict(frames=count_frames(path, full, **options))
     except Exception as error:  # decoders raise many kinds
         return dict(fault='broken', reason=describe(error))
 
 
-def count_frames(path: str, full: bool) -> int:
+def count_frames(path: str, full: bool, **options) -> int:
     """The number of frames; decodes the first, middle and last one, or all of them.
 
-    Damage elsewhere is found for certain only in all of them.
+    Damage elsewhere can only be found in all of them.
     """
-    reader = PyAVReader(path)
+    reader = PyAVReader(path, **options)
     count = len(reader)
     if full:
         reader.check()

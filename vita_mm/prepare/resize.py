@@ -13,14 +13,17 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path, PurePosixPath
 
 import av
+import numpy as np
 from rich.progress import (BarColumn, MofNCompleteColumn, Progress, TextColumn,
                            TimeRemainingColumn)
 
+from vita_mm.data.readers import Video, turn_of
 from vita_mm.errors import UserError
 
 # Few enough not to fill the memory with jobs, many enough to keep all workers busy.
 JOBS_AT_ONCE = 1000
 DEFAULT_RATE = 25
+COLOURS = 'color_range', 'colorspace', 'color_primaries', 'color_trc'
 
 
 class BrokenVideo(Exception):
@@ -33,7 +36,7 @@ def copy_path(video: str) -> str:
 
 
 def resize_videos(videos: list[str], root: Path, folder: Path, short_side: int,
-                  workers: int) -> dict[str, str]:
+                  workers: int, strict: bool = True) -> dict[str, str]:
     """Write the copies that are not there yet.
 
     Interrupted at any moment, it leaves whole copies and perhaps some ``.part``, which
@@ -45,6 +48,8 @@ def resize_videos(videos: list[str], root: Path, folder: Path, short_side: int,
         folder: where the copies go, see :func:`copy_path`.
         short_side: pixels of the shorter side; a smaller video stays as it is.
         workers: how many processes.
+        strict: take what is seen to be damaged for broken; else it is copied as FFmpeg
+            shows it.
 
     Returns:
         Videos that cannot be decoded, which have no copy, with the reasons.
@@ -57,7 +62,8 @@ def resize_videos(videos: list[str], root: Path, folder: Path, short_side: int,
     missing = [video for video in videos if not (folder / copy_path(video)).is_file()]
     for parent in {(folder / video).parent for video in missing}:
         parent.mkdir(parents=True, exist_ok=True)
-    jobs = [(root / video, folder / copy_path(video), short_side) for video in missing]
+    jobs = [(root / video, folder / copy_path(video), short_side, strict)
+            for video in missing]
     columns = (TextColumn('resizing'), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn())
     broken = {}
@@ -121,7 +127,8 @@ def end_with_parent() -> None:
     os._exit(1)
 
 
-def resize_video(source: Path, target: Path, short_side: int) -> str | None:
+def resize_video(source: Path, target: Path, short_side: int,
+                 strict: bool = True) -> str | None:
     """Write one copy; returns why the video is broken, or None.
 
     The copy is there whole or not at all.
@@ -131,9 +138,9 @@ def resize_video(source: Path, target: Path, short_side: int) -> str | None:
     """
     partial = target.with_name(target.name + '.part')
     try:
-        with open_video(source) as container:
-            rate = container.streams.video[0].average_rate or DEFAULT_RATE
-            write_frames(decode(container), rate, partial, short_side)
+        video = open_video(source, strict)
+        write_frames(decode(video), video.stream.average_rate or DEFAULT_RATE, partial,
+                     short_side)
         os.replace(partial, target)
     except BrokenVideo as fault:
         partial.unlink(missing_ok=True)
@@ -143,31 +150,25 @@ def resize_video(source: Path, target: Path, short_side: int) -> str | None:
     return None
 
 
-def open_video(path: Path) -> av.container.InputContainer:
+def open_video(path: Path, strict: bool) -> Video:
     try:
-        container = av.open(str(path))
-    except (OSError, av.FFmpegError, UnicodeError) as error:
+        return Video(str(path), strict=strict)
+    except (OSError, av.FFmpegError, ValueError) as error:
         raise BrokenVideo(describe(error)) from error
-    if not container.streams.video:
-        container.close()
-        raise BrokenVideo('it has no video stream')
-    return container
 
 
-def decode(container: av.container.InputContainer) -> Iterator[av.VideoFrame]:
+def decode(video: Video) -> Iterator[av.VideoFrame]:
     """All frames; those without a time of their own have ``pts`` None."""
-    stream = container.streams.video[0]
-    stream.codec_context.thread_count = 1  # there are as many workers as cores
-    frames = container.decode(stream)
     # An avi has a rate and no times; those that FFmpeg makes up are wrong if some
     # frames are decoded out of order.
-    has_times = container.format.name != 'avi'
+    has_times = video.stream.container.format.name != 'avi'
+    frames = video.decode()
     while True:
         try:
             frame = next(frames)
         except StopIteration:
             return
-        except (OSError, av.FFmpegError) as error:
+        except (OSError, av.FFmpegError, ValueError) as error:
             raise BrokenVideo(describe(error)) from error
         if not has_times:
             frame.pts = None
@@ -176,11 +177,13 @@ def decode(container: av.container.InputContainer) -> Iterator[av.VideoFrame]:
 
 def write_frames(frames: Iterator[av.VideoFrame], rate: int, path: Path,
                  short_side: int) -> None:
-    """Encode every frame once, at its own time after the first."""
+    """Encode every frame once, turned, at its own time after the first."""
     first = next(frames, None)
     if first is None:
         raise BrokenVideo('it has no frames')
-    width, height = copy_size(first.width, first.height, short_side)
+    size = copy_size(first.width, first.height, short_side)
+    shown = scaled_and_turned(first, size)
+    width, height = shown.width, shown.height
     with av.open(str(path), 'w', format='mp4') as container:
         # A key frame every 30 frames lets a reader seek without decoding much.
         stream = container.add_stream('libx264', rate=rate, options={
@@ -188,17 +191,38 @@ def write_frames(frames: Iterator[av.VideoFrame], rate: int, path: Path,
         stream.width, stream.height, stream.pix_fmt = width, height, 'yuv420p'
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = first.time_base
+        for name in COLOURS:  # as they are: without their names they look otherwise
+            setattr(stream.codec_context, name, getattr(first, name))
         step = max(1, round(1 / (rate * first.time_base)))
         start, time = first.pts or 0, -step
         for frame in itertools.chain([first], frames):
             given = None if frame.pts is None else frame.pts - start
             # Some files have a frame without a time, or two at the same time.
             time = given if given is not None and given > time else time + step
-            frame = frame.reformat(width, height, 'yuv420p', interpolation='BICUBIC')
-            frame.pts = time
-            frame.pict_type = av.video.frame.PictureType.NONE  # else x264 obeys it
-            container.mux(stream.encode(frame))
+            copy = scaled_and_turned(frame, size)
+            if (copy.width, copy.height) != (width, height):
+                raise BrokenVideo('its display matrix changes')
+            copy.pts, copy.time_base = time, first.time_base
+            copy.pict_type = av.video.frame.PictureType.NONE  # else x264 obeys it
+            container.mux(stream.encode(copy))
         container.mux(stream.encode())
+
+
+def scaled_and_turned(frame: av.VideoFrame, size: tuple[int, int]) -> av.VideoFrame:
+    """A copy of a width and height, then turned as the container of the frame says.
+
+    The copy's own container need not say anything.
+    """
+    turn = turn_of(frame)
+    # Turned with all of its colours, for those of yuv420p are halved both ways.
+    form = 'yuv444p' if turn else 'yuv420p'
+    copy = frame.reformat(*size, form, interpolation='BICUBIC', threads=1)
+    if turn:
+        planes = turn.of(np.moveaxis(copy.to_ndarray(), 0, -1))
+        copy = av.VideoFrame.from_ndarray(
+            np.ascontiguousarray(np.moveaxis(planes, -1, 0)), 'yuv444p')
+        copy = copy.reformat(format='yuv420p', threads=1)
+    return copy
 
 
 def copy_size(width: int, height: int, short_side: int) -> tuple[int, int]:
