@@ -191,7 +191,7 @@ case "$*" in
     done
     [ -z "${{FAIL:-}}" ] ;;
   "-m pytest"*|*"import cv2"*) exit 0 ;;
-  *) exec {sys.executable} "$@" ;;
+  *) exec {sys.executable} -S "$@" ;;  # what is installed here is not there
 esac
 ''')
     path.chmod(0o755)

@@ -7,7 +7,7 @@ source "$(dirname "$0")/common.sh"
 # quietly LOG COMMAND...: all that it prints goes to LOG; a line an epoch is shown.
 quietly() {
   local log=$1 pattern='Epoch\((train|val)\) +\[([0-9]+)\].* (loss|acc/top1): ([0-9.]+)'
-  local shown='' status=0
+  local shown='' figure status=0
   mkdir -p "$(dirname "$log")"
   echo "   all of its output: $log"
   # Ctrl-C is for the command, whose last words are still to be written.
@@ -15,7 +15,8 @@ quietly() {
     echo "$line" >&3
     if [[ $line =~ $pattern && $shown != "${BASH_REMATCH[*]:1:2}" ]]; then
       shown=${BASH_REMATCH[*]:1:2}
-      echo "   epoch ${BASH_REMATCH[2]}: ${BASH_REMATCH[3]/acc\/top1/top-1} ${BASH_REMATCH[4]}"
+      figure=${BASH_REMATCH[3]/acc\/top1/top-1}
+      echo "   epoch ${BASH_REMATCH[2]}: $figure ${BASH_REMATCH[4]}"
     fi
   done 3> "$log") || status=$?
   [ $status = 0 ] || { tail -n 20 "$log" >&2; exit $status; }
