@@ -1,7 +1,7 @@
 """Which decoder gives the frames that were asked for: the table of docs/decoding.md.
 
 python benchmarks/decoders.py [FILE …]: of video files, or else of the zoo of the tests.
-A frame is right if it is the picture of plain decoding by PyAV of that number, turned, but
+A frame is right if it is the picture of that number that plain decoding by PyAV shows, but
 for rounding. torchcodec is tried where it can be imported.
 """
 import argparse
@@ -38,8 +38,9 @@ class TorchCodecReader:
 
 def decoders() -> dict[str, Callable]:
     found = dict(ours=PyAVReader)
-    for name, package, reader in (('decord', 'decord', DecordReader),
-                                  ('torchcodec', 'torchcodec.decoders', TorchCodecReader)):
+    for name, package, reader in (
+            ('decord', 'decord', DecordReader),
+            ('torchcodec', 'torchcodec.decoders', TorchCodecReader)):
         with contextlib.suppress(ImportError, OSError, RuntimeError):
             __import__(package)
             found[name] = reader
