@@ -1,8 +1,8 @@
 """Which decoder gives the frames that were asked for: the table of docs/decoding.md.
 
 python benchmarks/decoders.py [FILE …]: of video files, or else of the zoo of the tests.
-A frame is right if it is the picture of that number that plain decoding by PyAV shows, but
-for rounding. torchcodec is tried where it can be imported.
+A frame is right if it is the picture of that number that plain decoding by PyAV shows,
+but for rounding. torchcodec is tried where it can be imported.
 """
 import argparse
 import contextlib
