@@ -1,4 +1,4 @@
-"""Frames by number are those of plain decoding, whatever the file and the decoder."""
+"""Frames by number are those of plain decoding; those of decord, of some files."""
 import av
 import numpy as np
 import pytest

@@ -212,7 +212,8 @@ def test_metadata_of_any_encoding(tmp_path, suffix):
         for _ in range(5):
             container.mux(stream.encode(av.VideoFrame(64, 64, 'yuv420p')))
         container.mux(stream.encode())
-    path.write_bytes(path.read_bytes().replace(b'TITLE-TO-REPLACE', b'\x83e' * 7 + b'\xd3\xff'))
+    path.write_bytes(path.read_bytes().replace(b'TITLE-TO-REPLACE',
+                                               b'\x83e' * 7 + b'\xd3\xff'))
     assert b'\xd3\xff' in path.read_bytes()
     assert len(PyAVReader(str(path)).frames([0, 4])) == 2
     assert resize_video(path, tmp_path / 'small.mp4', 32) is None
@@ -224,7 +225,7 @@ def test_metadata_of_any_encoding(tmp_path, suffix):
 def test_large_pictures_are_refused_before_they_are_decoded(tmp_path):
     film(tmp_path / 'a.mp4', frames=1, size=4224, width=8448, preset='ultrafast')
     for strict in True, False:
-        with pytest.raises(ValueError, match='8448x4224 have more pixels than max_pixels'):
+        with pytest.raises(ValueError, match='8448x4224 have more pixels than'):
             PyAVReader(str(tmp_path / 'a.mp4'), strict=strict)
     assert len(PyAVReader(str(tmp_path / 'a.mp4'), max_pixels=8448 * 4224)) == 1
 
@@ -248,7 +249,7 @@ def test_no_more_is_held_than_allowed(specimen, name):
     (dict(strict=1), 'strict must be True or False, not 1'),
     (dict(max_pixels=0), 'max_pixels must be a whole number of at least 1, not 0'),
     (dict(max_held=True), 'max_held must be a whole number'),
-    (dict(crop=3), "decoder='pyav' has no option crop; it has strict, max_pixels, max_held"),
+    (dict(crop=3), "decoder='pyav' has no option crop; it has strict, max_pixels, max_h"),
     (dict(decoder='decord', strict=True), "decoder='decord' has no option strict")])
 def test_options_that_make_no_sense_are_refused(options, sentence):
     with pytest.raises(UserError, match=sentence):
@@ -317,11 +318,8 @@ def test_shapes_are_those_that_are_shown(tmp_path):
 
 
 def test_other_angles_are_left_alone(tmp_path):
-    film(tmp_path / 'plain.mp4')
-    film(tmp_path / 'turned.mp4', turn=dict(degrees=30))
-    frames = [PyAVReader(str(tmp_path / name)).frames([3])[0]
-              for name in ('plain.mp4', 'turned.mp4')]
-    assert np.array_equal(*frames)
+    film(tmp_path / 'a.mp4', turn=dict(degrees=30))
+    assert_frames(PyAVReader(str(tmp_path / 'a.mp4')), plain(tmp_path / 'a.mp4'), [0, 3])
 
 
 class FrameOfUnknownData:

@@ -41,8 +41,9 @@ def number_of(image: np.ndarray) -> int:
 
 
 def film(path: Path, codec: str = 'libx264', frames: int = FRAMES, size: int = 64,
-         width: int | None = None, pix_fmt: str = 'yuv420p', rate: int = 25, stamps: list[int] | None = None,
-         first: int = 0, form: str | None = None, turn: dict | None = None,
+         width: int | None = None, pix_fmt: str = 'yuv420p', rate: int = 25,
+         stamps: list[int] | None = None, first: int = 0,
+         form: str | None = None, turn: dict | None = None,
          muxer: dict | None = None, **options) -> None:
     """Encode the frames of the numbers ``first``, ``first + 1`` …
 

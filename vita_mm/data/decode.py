@@ -32,8 +32,8 @@ class OpenVideo(BaseTransform):
         known = PYAV_OPTIONS if decoder == 'pyav' else {}
         for name, value in options.items():
             if name not in known:
-                raise UserError(f'OpenVideo: decoder={decoder!r} has no option {name}; it '
-                                f'has {", ".join(known) or "none"}')
+                raise UserError(f'OpenVideo: decoder={decoder!r} has no option {name}; '
+                                f'it has {", ".join(known) or "none"}')
             check_option(name, value, known[name])
         self.decoder = decoder
         self.num_threads = num_threads

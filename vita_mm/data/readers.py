@@ -37,8 +37,8 @@ QUARTERS = [(False, False, False), (True, True, False), (False, True, True),
             (True, False, True)]
 
 EBML, SEGMENT = b'\x1a\x45\xdf\xa3', b'\x18\x53\x80\x67'
-MP4_BOXES = {b'ftyp', b'moov', b'mdat', b'moof', b'free', b'skip', b'wide', b'styp', b'sidx',
-             b'mfra', b'uuid', b'meta', b'emsg', b'prft'}
+MP4_BOXES = {b'ftyp', b'moov', b'mdat', b'moof', b'free', b'skip', b'wide', b'styp',
+             b'sidx', b'mfra', b'uuid', b'meta', b'emsg', b'prft'}
 
 
 class Unproven(Exception):
@@ -370,7 +370,7 @@ class PyAVReader:
 
 
 class DecordReader:
-    """The same by decord, which has its own mind about damage and about which is which."""
+    """The same by decord, whose frames are not always those asked for."""
 
     def __init__(self, path: str, num_threads: int = 1) -> None:
         import decord  # there are machines that it has no wheel for
@@ -398,7 +398,7 @@ def refuse_irregular(path: str) -> None:
 
 
 def best_stream(container: av.container.InputContainer) -> av.VideoStream:
-    """The video stream that the command ffmpeg takes: the default one, then the largest."""
+    """The stream that the command ffmpeg takes: the default one, else the largest."""
     streams = [stream for stream in container.streams.video
                if stream.codec_context is not None
                and not stream.disposition & Disposition.attached_pic]
