@@ -49,8 +49,9 @@ def gpu(monkeypatch):
 def config(precision=None, wrapper='OptimWrapper', **keys):
     named = {} if precision is None else dict(precision=precision)
     return Config(dict(
-        optim_wrapper=dict(type=wrapper, accumulative_counts=4, clip_grad=dict(max_norm=1),
-                           optimizer=dict(type='AdamW', lr=1e-3)),
+        optim_wrapper=dict(
+            type=wrapper, accumulative_counts=4, clip_grad=dict(max_norm=1),
+            optimizer=dict(type='AdamW', lr=1e-3)),
         val_cfg=dict(type='ValLoop'), test_cfg=dict(type='TestLoop'), **named, **keys))
 
 
@@ -135,7 +136,7 @@ def test_a_wrapper_of_the_user_stays_where_the_optimizer_casts_nothing():
     found = config('float32', 'OwnWrapper')
     apply_precision(found)
     assert found.optim_wrapper.type == 'OwnWrapper'
-    with pytest.raises(UserError, match="optim_wrapper.type=Own and precision='bfloat16'"):
+    with pytest.raises(UserError, match='optim_wrapper.type=Own and precision='):
         apply_precision(config('bfloat16', 'OwnWrapper'))
 
 
