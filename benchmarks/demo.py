@@ -2,8 +2,8 @@
 
     python benchmarks/demo.py SUPERVISED_CHECKPOINT MOTION_CHECKPOINT
 
-A checkpoint is a file, or a work dir, whose last weights count. The zero-shot sets are the
-work of tools/zero_shot.py.
+A checkpoint is a file, or a work dir, whose last weights count. The zero-shot sets are
+the work of tools/zero_shot.py.
 """
 import argparse
 import signal

@@ -295,6 +295,27 @@ def test_a_deleted_parent_is_restored(client, uri, tmp_path):
     assert runs == {None, run.info.run_id} and len(find_runs(client)) == 2
 
 
+def test_a_run_says_where_its_own_journal_is(client, uri, tmp_path):
+    """Also one that its part has made, and one that was made elsewhere."""
+    given = client.create_run(client.create_experiment('vita_mm')).info.run_id
+    for run_id in (None, given):
+        whole = make_journal(tmp_path / f'whole {run_id}', uri, run_id=run_id)
+        part = make_journal(tmp_path / f'part {run_id}', uri, parent=whole.header)
+        tracking.sync(part)
+        tracking.sync(whole)
+        for journal in (whole, part):
+            tags = client.get_run(journal.sent()['run_id']).data.tags
+            assert tags[FOLDER_TAG] == str(journal.folder)
+            assert tags['vita_mm.journal'] == journal.header['id']
+    assert len(find_runs(client)) == 4
+    moved = tracking.Journal(shutil.move(part.folder, tmp_path / 'moved'))
+    moved.write('tags', values=dict(a='b'))
+    moved.release()
+    tracking.sync(moved)
+    tags = client.get_run(moved.sent()['run_id']).data.tags
+    assert tags[FOLDER_TAG] == str(tmp_path / 'moved')
+
+
 # Journals
 
 LINES = {

@@ -2,18 +2,21 @@
 weights of a number are the last ones, or it says that they were chosen."""
 import json
 import re
+import runpy
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
+from rich.console import Console
 from torch import nn
 
 from vita_mm.checkpoints import newest_whole_checkpoint, read_tensors
 from vita_mm.engine import precision as module
 from vita_mm.engine import selection
 from vita_mm.engine.precision import PRECISIONS, apply_precision
+from vita_mm.engine.recipe import make_recipe
 from vita_mm.engine.runs import build_runner, keep_test_only, load_config
 from vita_mm.engine.selection import find_selection, say
 from vita_mm.errors import UserError
@@ -46,8 +49,9 @@ def gpu(monkeypatch):
 def config(precision=None, wrapper='OptimWrapper', **keys):
     named = {} if precision is None else dict(precision=precision)
     return Config(dict(
-        optim_wrapper=dict(type=wrapper, accumulative_counts=4, clip_grad=dict(max_norm=1),
-                           optimizer=dict(type='AdamW', lr=1e-3)),
+        optim_wrapper=dict(
+            type=wrapper, accumulative_counts=4, clip_grad=dict(max_norm=1),
+            optimizer=dict(type='AdamW', lr=1e-3)),
         val_cfg=dict(type='ValLoop'), test_cfg=dict(type='TestLoop'), **named, **keys))
 
 
@@ -132,7 +136,7 @@ def test_a_wrapper_of_the_user_stays_where_the_optimizer_casts_nothing():
     found = config('float32', 'OwnWrapper')
     apply_precision(found)
     assert found.optim_wrapper.type == 'OwnWrapper'
-    with pytest.raises(UserError, match="optim_wrapper.type=Own and precision='bfloat16'"):
+    with pytest.raises(UserError, match='optim_wrapper.type=Own and precision='):
         apply_precision(config('bfloat16', 'OwnWrapper'))
 
 
@@ -155,6 +159,18 @@ def test_other_keys_that_contradict_are_refused(gpu):
     found.val_cfg.fp16 = True
     with pytest.raises(UserError, match='val_cfg.fp16=True and precision'):
         apply_precision(found)
+
+
+@pytest.mark.parametrize('name, older', [('bfloat16', 'AutocastOptimWrapper'),
+                                         ('float16', 'AmpOptimWrapper')])
+def test_a_recipe_is_the_same_before_and_after_it_was_built(gpu, name, older):
+    found = config(name, train_dataloader=dict(batch_size=2))
+    asked = make_recipe(found)
+    apply_precision(found)
+    assert found.optim_wrapper.type == older and make_recipe(found) == asked
+    # Configs from before there was a precision.
+    assert make_recipe(config(None, older, train_dataloader=dict(batch_size=2))) == asked
+    assert make_recipe(config('float32', train_dataloader=dict(batch_size=2))) != asked
 
 
 @pytest.mark.parametrize('name', ['fp16', 'half', 16, None, ['float32']])
@@ -304,6 +320,20 @@ def test_a_number_of_chosen_weights_says_so(world, trained, monkeypatch):
         else:
             assert 'weights' not in line and weights is None and not tags
             assert 'the very set' not in log
+
+
+def test_tables_of_chosen_weights_say_so(capsys, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'tools')
+    make_table = runpy.run_path(str(ROOT / 'tools' / 'zero_shot.py'))['make_table']
+    rows = [dict(dataset='hmdb51', prompts='name', model=model, top1=0.5, top1_std=0.0,
+                 videos_read=3, videos_unreadable=0, splits=[dict(top1=0.5)] * 3)
+            for model in ('frozen CLIP', 'tile')]
+    for chosen in (None, 'best acc/top1 on [a].txt'):
+        Console(width=90).print(make_table(rows, chosen))
+        said = capsys.readouterr().out
+        assert ('Vita-CLIP, tile, best' in said) is (chosen is not None)
+        assert ('best acc/top1 on [a].txt' in said) is (chosen is not None)
+        assert 'frozen CLIP, best' not in said
 
 
 def test_what_a_foreign_checkpoint_says_of_its_choice_is_untrusted(tmp_path):

@@ -42,6 +42,8 @@ def test_it_says_what_mmactions_own_api_says(config, checkpoint, video):
     found = dict(Predictor(checkpoint)(video))
     assert list(found) == sorted(found, key=found.get, reverse=True)
     assert [found[name] for name in CLASSES] == pytest.approx(expected, abs=1e-6)
+    # A work dir stands for its last weights.
+    assert dict(Predictor(config.parent / 'work')(video)) == found
 
 
 def test_a_short_video_is_filled_up_as_in_the_config(config, checkpoint, video):

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 
-from .checkpoints import read_tensors
+from .checkpoints import find_checkpoint, read_tensors
 from .data.dataset import describe_fault
 from .description import (describe, evaluation_pipeline, model_config, read_description,
                           tell_activation, view_pipeline)
@@ -21,7 +21,8 @@ class Predictor:
     """Says what happens in a video.
 
     Args:
-        checkpoint: of ``tools/train.py`` or ``tools/convert_checkpoint.py``.
+        checkpoint: of ``tools/train.py`` or ``tools/convert_checkpoint.py``; a work dir
+            stands for its last weights.
         classes: names to choose among, zero-shot, see :func:`read_classes`; by default
             the classes that the checkpoint was trained on.
         templates: manual prompts for ``classes``, see :func:`read_templates`.
@@ -86,6 +87,7 @@ class Predictor:
 def read_model(checkpoint: str | Path, config: str | None = None,
                clip: str | None = None) -> tuple[dict, dict]:
     """The description of a checkpoint's model, and its tensors; see Predictor."""
+    checkpoint = find_checkpoint(checkpoint)
     content = read_tensors(checkpoint)
     state = content.get('state_dict')
     if not isinstance(state, dict) or not all(

@@ -1,4 +1,4 @@
-"""The precision of a run's arithmetic: one key of its config, for training and evaluation.
+"""The precision of a run's arithmetic: one key of its config, for all that it does.
 
 What each value means, what configs take and why: docs/precision.md.
 """

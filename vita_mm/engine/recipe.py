@@ -31,8 +31,10 @@ IDLE = {'train_dataloader.batch_size', 'train_dataloader.num_workers',
 WATCHING = {'ClassCheckHook', 'FiniteHook', 'ExactResumeHook', 'TextOncePerStepHook',
             'DescriptionHook', 'SelectionHook', 'SubstituteHook', 'ConfusionHook',
             'TrackingHook'}
-# These follow from the precision, and are in the config once a runner is built of it.
-WRAPPERS = {precision.wrapper.__name__ for precision in PRECISIONS.values()}
+# These follow from the precision, and are in the config once a runner is built of it; of
+# older configs the precision follows from them.
+WRAPPERS = {precision.wrapper.__name__: name
+            for name, precision in reversed(PRECISIONS.items())}
 # The state of an optimizer fits no other.
 FIXED = ('optim_wrapper.optimizer.type', 'optim_wrapper.constructor',
          'optim_wrapper.paramwise_cfg')
@@ -137,7 +139,8 @@ def make_recipe(config: Config) -> dict:
     content['custom_hooks'] = {
         hook['type']: hook for hook in config.get('custom_hooks') or ()
         if hook['type'] not in WATCHING}
-    content.setdefault('precision', 'float32')
+    content.setdefault('precision', WRAPPERS.get(
+        content.get('optim_wrapper', {}).get('type'), 'float32'))
     if not content.get('auto_scale_lr', {}).get('enable'):
         content.pop('auto_scale_lr', None)
     leaves = {key: value for key, value in flatten(content)

@@ -130,10 +130,24 @@ class Delivery:
         for run_id in filter(None, (sent['run_id'], header['run_id'])):
             if self._has_run(run_id):
                 self.run_id = run_id
-                return
-        # A server that does not know the run yet gets the whole journal.
-        self.run_id = self._find_or_create_run(header, str(self.journal.folder.resolve()))
-        self.journal.note_sent(self.run_id, 0)
+                break
+        else:
+            # A server that does not know the run yet gets the whole journal.
+            self.run_id = self._find_or_create_run(header)
+            self.journal.note_sent(self.run_id, 0)
+        self._mark_run()
+
+    def _mark_run(self) -> None:
+        """Say where its journal is, so that others can close it, see
+        :func:`vita_mm.tracking.sender.close_dead_runs`."""
+        known = self.client.get_run(self.run_id).data.tags
+        wanted = {JOURNAL_TAG: self.journal.header['id'],
+                  FOLDER_TAG: str(self.journal.folder.resolve())}
+        # The run of MLFLOW_RUN_ID may hold several journals: the first marks it.
+        if known.get(JOURNAL_TAG, wanted[JOURNAL_TAG]) == wanted[JOURNAL_TAG]:
+            for key, value in wanted.items():
+                if known.get(key) != value:
+                    self.client.set_tag(self.run_id, key, value)
 
     def _has_run(self, run_id: str) -> bool:
         """Whether there is this run, restored if it was deleted."""
@@ -147,14 +161,6 @@ class Delivery:
                        f'journal {self.journal.folder} goes to one of its own')
             return False
         self._restore(run)
-        folder = str(self.journal.folder.resolve())
-        if run_id != self.journal.sent()['run_id']:
-            if JOURNAL_TAG not in run.data.tags:  # made by another, in MLFLOW_RUN_ID
-                self.client.set_tag(run_id, JOURNAL_TAG, self.journal.header['id'])
-                self.client.set_tag(run_id, FOLDER_TAG, folder)
-        elif run.data.tags.get(JOURNAL_TAG) == self.journal.header['id'] \
-                and run.data.tags.get(FOLDER_TAG) != folder:  # it was moved
-            self.client.set_tag(run_id, FOLDER_TAG, folder)
         return True
 
     def _restore(self, run) -> bool:
@@ -196,7 +202,7 @@ class Delivery:
         self.run_id = None
         self.journal.note_sent(None, 0)
 
-    def _find_or_create_run(self, header: dict, folder: str | None = None) -> str:
+    def _find_or_create_run(self, header: dict) -> str:
         from mlflow.entities import ViewType
         experiment = get_experiment(self.client, header, self._tell)
         # It is there if its process died before it could note the id.
@@ -207,8 +213,6 @@ class Delivery:
             self._restore(found[0])
             return found[0].info.run_id
         tags = {JOURNAL_TAG: header['id']}
-        if folder:
-            tags[FOLDER_TAG] = folder
         if header['parent']:
             tags['mlflow.parentRunId'] = self._find_parent(header['parent'])
         return self.client.create_run(
