@@ -1,6 +1,9 @@
 """A CLIP small enough for every test, and recognizers built on it."""
 import dataclasses
 import hashlib
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,8 @@ from mmengine.registry import init_default_scope
 import reference
 
 torch.set_num_threads(1)
+# Digests are remembered where the tests end.
+CACHE = os.environ['VITA_MM_CACHE'] = tempfile.mkdtemp(prefix='vita_mm-')
 
 CLASSES = ['riding a bike', 'air_drumming', 'yoga']
 BACKBONE = dict(num_frames=4, summary=True, local=True, num_global=2)
@@ -21,6 +26,10 @@ HEAD = dict(classes=CLASSES, context='csc', num_context=3)
 
 def pytest_addoption(parser):
     parser.addoption('--slow', action='store_true', help='run the slow tests too')
+
+
+def pytest_unconfigure():
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -172,6 +172,7 @@ def main(args: argparse.Namespace) -> None:
     from vita_mm.digests import TRUST
     from vita_mm.engine.runs import default_work_dir, join_group, read_config
     from vita_mm.engine.selection import find_selection, say
+    from vita_mm.processes import wait_for_all
 
     if args.trust_data:
         os.environ[TRUST] = '1'
@@ -191,8 +192,9 @@ def main(args: argparse.Namespace) -> None:
         for reading in (None, *args.long_clips):
             config = evaluation_config(dataset, reading, trained, args)
             weights = checkpoint if reading else None
-            keys = [is_main_process() and evaluation_key(config, weights)]
-            passes.append((dataset, reading, weights, config, keys[0]))
+            key = evaluation_key(config, weights) if is_main_process() else None
+            passes.append((dataset, reading, weights, config, key))
+    wait_for_all()
     parent = start_parent(trained, args) if is_main_process() else None
     try:
         rows = run(passes, args, parent)

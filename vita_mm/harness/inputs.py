@@ -30,7 +30,8 @@ IDLE = {'auto_scale_lr.enable', 'train_cfg.val_interval', 'train_cfg.val_begin',
             'prefetch_factor'))}
 # Hooks that only look on.
 OBSERVERS = {'runtime_info', 'timer', 'logger', 'checkpoint', 'visualization'}
-OBSERVER_TYPES = {'ConfusionHook', 'DescriptionHook', 'FiniteHook', 'TrackingHook'}
+OBSERVER_TYPES = {'ConfusionHook', 'DescriptionHook', 'FiniteHook', 'SelectionHook',
+                  'TrackingHook'}
 # Keys of files that are digested with what they belong to.
 DIGESTED = {'ann_file', 'arch', 'classes', 'pretrained'}
 

@@ -8,6 +8,8 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from vita_mm.processes import wait_for_all
+
 from .backend import MLflowTracking
 from .probes import (attempt, count_parameters, digest_file, find_clip, find_command,
                      find_datasets, find_diff, find_environment, find_git)
@@ -60,12 +62,14 @@ class TrackingHook(Hook):
     def before_train(self, runner) -> None:
         self._start(runner, 'train', dict(
             train=runner._train_loop, val=runner._val_loop), runner._resume)
+        wait_for_all()
 
     def before_val(self, runner) -> None:
         self._start(runner, 'val', dict(val=runner._val_loop))
 
     def before_test(self, runner) -> None:
         self._start(runner, 'test', dict(test=runner._test_loop))
+        wait_for_all()
 
     def after_train(self, runner) -> None:
         self._note_checkpoints(runner)

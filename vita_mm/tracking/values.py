@@ -3,6 +3,8 @@ import numbers
 import re
 from collections.abc import Iterator, Mapping
 
+from vita_mm.errors import printable
+
 PARAM_LENGTH = 6000
 TAG_LENGTH = 5000
 
@@ -47,8 +49,7 @@ def cut(value, length: int) -> str:
 
 def one_line(error, length: int = 300) -> str:
     """The first line of a foreign text, without secrets and control characters."""
-    line = (redact(str(error)).strip().splitlines() or [''])[0][:length]
-    return ''.join(letter if letter.isprintable() else ' ' for letter in line)
+    return printable((redact(str(error)).strip().splitlines() or [''])[0])[:length]
 
 
 def redact(text: str) -> str:
