@@ -590,6 +590,23 @@ def test_a_dataset_whose_videos_are_all_broken_is_refused(put, tmp_path):
     assert not list((tmp_path / 'lists').glob('*.txt'))
 
 
+def test_damaged_videos_are_copied_where_that_is_asked_for(put, tmp_path):
+    path = 'val/zumba/abcdefghijl_000001_000011.mp4'
+    root = put(path)
+    write_video(root / path, 20)
+    content = bytearray((root / path).read_bytes())
+    with av.open(str(root / path)) as container:
+        for packet in [*container.demux(video=0)][8:11]:
+            end = packet.pos + packet.size
+            content[end - packet.size // 2:end] = b'\xff' * (packet.size // 2)
+    (root / path).write_bytes(content)
+    with pytest.raises(UserError, match='videos are broken'):
+        prepare('kinetics400', root, tmp_path / 'strict', short_side=32, workers=1)
+    prepare('kinetics400', root, tmp_path / 'lenient', short_side=32, workers=1,
+            strict=False)
+    assert frames_of(tmp_path / 'lenient' / 'videos' / path)['count']
+
+
 @pytest.fixture
 def run_tool(monkeypatch, tmp_path):
     """Function: run the tool in this process, in a folder of its own."""

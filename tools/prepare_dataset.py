@@ -1,7 +1,7 @@
 """Write the lists of a dataset from the files its owners distribute.
 
     python tools/prepare_dataset.py NAME ROOT [--out data/NAME] [--resize SHORT_SIDE]
-                                    [--workers N]
+                                    [--workers N] [--lenient]
 
 NAME is one of hmdb51, kinetics400, kinetics600, ssv2, ucf101. ROOT stays as it is.
 """
@@ -20,13 +20,20 @@ def parse_args() -> argparse.Namespace:
                         help='copy the videos with a shorter side of so many pixels')
     parser.add_argument('--workers', type=int,
                         help='processes that resize; as many as cores by default')
-    return parser.parse_args()
+    parser.add_argument('--lenient', action='store_true',
+                        help='with --resize: copy damaged videos as FFmpeg shows them, '
+                        'instead of leaving them out')
+    args = parser.parse_args()
+    if args.lenient and args.resize is None:
+        parser.error('--lenient says how to copy: it needs --resize')
+    return args
 
 
 def main(args: argparse.Namespace) -> None:
     from vita_mm.prepare import prepare
     out = args.out or f'data/{args.name}'
-    counts = prepare(args.name, args.root, out, args.resize, args.workers)
+    counts = prepare(args.name, args.root, out, args.resize, args.workers,
+                     strict=not args.lenient)
     print_table(counts, args.resize is not None)
     print(f'the lists are in {out}')
 

@@ -36,8 +36,8 @@ class Count(NamedTuple):
 
 
 def prepare(name: str, root: str | Path, out: str | Path,
-            short_side: int | None = None, workers: int | None = None
-            ) -> dict[str, Count]:
+            short_side: int | None = None, workers: int | None = None,
+            strict: bool = True) -> dict[str, Count]:
     """Write what the head of this module lists into ``out``.
 
     Args:
@@ -46,6 +46,7 @@ def prepare(name: str, root: str | Path, out: str | Path,
         out: where the lists go.
         short_side: copy the videos with a shorter side of so many pixels.
         workers: how many processes copy; as many as cores by default.
+        strict: see :func:`resize_videos`.
 
     Returns:
         The counts of every list.
@@ -69,7 +70,8 @@ def prepare(name: str, root: str | Path, out: str | Path,
             broken = {}
             link_videos(out, root)
         else:
-            broken = copy_videos(lists, root, out / 'videos', short_side, workers)
+            broken = copy_videos(lists, root, out / 'videos', short_side, workers,
+                                 strict)
         texts = {f'{listed.name}.txt': annotations(listed, short_side, broken)
                  for listed in lists}
         counts = {listed.name: count(listed, broken) for listed in lists}
@@ -139,12 +141,12 @@ def link_videos(out: Path, root: Path) -> None:
 
 
 def copy_videos(lists: list[VideoList], root: Path, folder: Path, short_side: int,
-                workers: int) -> dict[str, str]:
+                workers: int, strict: bool) -> dict[str, str]:
     """Copy every listed video; returns the broken ones with the reasons."""
     folder.mkdir(exist_ok=True)
     write_texts(folder, {COPIES: f'{short_side}\n'})
     videos = sorted({path for listed in lists for path, _ in listed.videos})
-    broken = resize_videos(videos, root, folder, short_side, workers)
+    broken = resize_videos(videos, root, folder, short_side, workers, strict)
     if len(broken) == len(videos):
         path = videos[0]
         raise UserError(f'all {len(videos)} videos are broken: {root / path}: '
