@@ -57,7 +57,8 @@ def make_run(out, name, trained=None):
     return SimpleNamespace(
         name=name, folder=RunFolder(out / name), inputs=dict(missing=None), seed=0,
         trained=trained, trains=trained is None, source='c.py', done=False,
-        standing=Standing('not run'), config=SimpleNamespace(dump=lambda path: None))
+        standing=Standing('not run'), config=SimpleNamespace(
+            dump=lambda path: None, get=lambda key, default=None: default))
 
 
 def make_sweep(out, runs, ways=(), **more):
@@ -67,7 +68,7 @@ def make_sweep(out, runs, ways=(), **more):
 
     plan = SimpleNamespace(
         runs={run.name: run for run in runs}, look=look, out=out, trust_code=False,
-        suite=SimpleNamespace(timeout=1, estimates={}),
+        suite=SimpleNamespace(timeout=1, estimates={}, estimates_precision=None),
         is_used_up=lambda run: all(other.done for other in runs
                                    if run in (other, other.trained)))
     printed = io.StringIO()

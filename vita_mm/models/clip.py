@@ -137,6 +137,10 @@ def read_architecture(arch: str | dict) -> dict:
     if config is not None and not {'embed_dim', 'vision_cfg', 'text_cfg'} <= set(config):
         raise UserError(f'the CLIP architecture {arch!r} must have embed_dim, vision_cfg '
                         'and text_cfg')
+    if config is not None and not all(isinstance(config[part], dict)
+                                      for part in ('vision_cfg', 'text_cfg')):
+        raise UserError(f'the CLIP architecture {arch!r} does not build: vision_cfg and '
+                        'text_cfg are settings by name')
     if config is None:
         raise UserError(f'open_clip knows no architecture {arch!r}; those that fit are '
                         + ', '.join(supported_architectures()))

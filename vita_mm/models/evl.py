@@ -184,5 +184,6 @@ class EVLHead(BaseHead):
 
     def forward(self, x: Tensor, **kwargs) -> Tensor:
         # Half precision would round logits, and BaseHead takes none of bfloat16.
-        with torch.autocast(x.device.type, enabled=False):
+        device = 'cpu' if x.is_meta else x.device.type  # autocast knows no meta tensors
+        with torch.autocast(device, enabled=False):
             return self.classifier(x.to(torch.promote_types(x.dtype, torch.float32)))
