@@ -23,20 +23,28 @@ RUNS = """
 import os, signal, sys, time
 from pathlib import Path
 def stop(*_):
-    print('stopped', flush=True)
+    # Slurm's signal and that of the task may both arrive.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(130)
+def count(folder):
+    done = folder / 'done'
+    first = int(done.read_text()) if done.exists() else 0
+    print('from', first, *sys.argv[-2:], os.environ['SLURM_PROCID'], flush=True)
+    for step in range(first, int((folder / 'steps').read_text())):
+        time.sleep(0.5)
+        (folder / 'next').write_text(str(step + 1))
+        (folder / 'next').replace(done)
+    if (folder / 'fails').exists():
+        print('last words', flush=True)
+        sys.exit(3)
 signal.signal(signal.SIGTERM, stop)
-folder = Path(sys.argv[1])
-done = folder / 'done'
-first = int(done.read_text()) if done.exists() else 0
-print('from', first, *sys.argv[-2:], os.environ['SLURM_PROCID'], flush=True)
-for step in range(first, int((folder / 'steps').read_text())):
-    time.sleep(0.5)
-    done.write_text(str(step + 1))
-if (folder / 'fails').exists():
-    print('last words', flush=True)
-    sys.exit(3)
-print('ended', flush=True)
+try:
+    count(Path(sys.argv[1]))
+    print('ended', flush=True)
+except SystemExit as end:
+    if end.code == 130:
+        print('stopped', flush=True)
+    raise
 """
 
 
@@ -92,7 +100,7 @@ def wait_until(true, seconds=60):
 def wait_for_step(job, number=1):
     """Wait until a job has counted so far."""
     done = job.folders[0] / 'done'
-    wait_until(lambda: done.exists() and int(done.read_text() or 0) >= number)
+    wait_until(lambda: done.exists() and int(done.read_text()) >= number)
 
 
 def preempt():
