@@ -8,9 +8,8 @@ of a frame (CLS first), D width, D' width of the joint space, C classes.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
 from vita_mm.models import VitaCLIP
-from vita_mm.released import released_checkpoint
+from vita_mm.models.vita_clip.checkpoints import released_checkpoint
 
 
 class LayerNorm(nn.LayerNorm):

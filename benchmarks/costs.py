@@ -18,11 +18,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    from costs_count import SYSTEMS, count, report
     from rich.console import Console
     from rich.markdown import Markdown
     from rich.progress import track
-
-    from costs_count import SYSTEMS, count, report
     rows = [(system, count(system)) for system in track(SYSTEMS, 'systems')]
     text = report(rows)
     args.out.parent.mkdir(parents=True, exist_ok=True)

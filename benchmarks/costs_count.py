@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import vita_mm  # noqa: F401  registers the models
 import torch
 from mmaction.registry import MODELS
 from mmengine.config import Config
@@ -27,12 +28,16 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
-
-import vita_mm  # noqa: F401  registers the models
-from vita_mm.harness.published import read_published
-from vita_mm.models import (ActionCLIPTextHead, CLIPRecognizer, CLIPVisionTransformer,
-                            EVLHead, VitaCLIPVisionTransformer, XCLIPTextHead)
-from vita_mm.models.packed_text import PackedPrompts
+from vita_mm.harness.spec.published import read_published
+from vita_mm.models import (
+    ActionCLIPTextHead,
+    CLIPRecognizer,
+    CLIPVisionTransformer,
+    EVLHead,
+    VitaCLIPVisionTransformer,
+    XCLIPTextHead,
+)
+from vita_mm.models.common.packed_text import PackedPrompts
 
 ROOT = Path(__file__).resolve().parent.parent
 GIGA, MEGA, MIB = 10**9, 10**6, 2**20

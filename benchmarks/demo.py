@@ -49,10 +49,9 @@ def main(args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
-
-    from vita_mm.checkpoints import find_checkpoint, read_tensors
-    from vita_mm.classes import read_classes
     from vita_mm.engine.selection import find_selection, say
+    from vita_mm.io.checkpoints import find_checkpoint, read_tensors
+    from vita_mm.labels.class_names import read_classes
 
     table = Table('set', 'classes', 'videos', 'chance', 'frozen CLIP', 'Vita-CLIP',
                   title='top-1 accuracy (%), measured just now\n'

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # Read by its path: --help does not wait for vita_mm, which takes seconds.
 add_config_options = runpy.run_path(
-    str(ROOT / 'vita_mm' / 'arguments.py'))['add_config_options']
+    str(ROOT / 'vita_mm' / 'cli' / 'arguments.py'))['add_config_options']
 
 
 def parse_args() -> argparse.Namespace:
@@ -65,8 +65,8 @@ def parse_args() -> argparse.Namespace:
 
 def make_plan(suite, args: argparse.Namespace):
     """The plan with the options of this call, or else of the last one."""
-    from vita_mm.files import read_json, write_json
-    from vita_mm.harness.plan import Plan
+    from vita_mm.harness.run.plan import Plan
+    from vita_mm.io.files import read_json, write_json
 
     last = read_json(args.out / 'sweep.json') or {}
     seeds = args.seeds or last.get('seeds') or suite.seeds
@@ -80,21 +80,20 @@ def make_plan(suite, args: argparse.Namespace):
 
 def make_executor(args: argparse.Namespace):
     if args.launcher == 'slurm':
-        from vita_mm.harness.slurm import SlurmExecutor
+        from vita_mm.harness.executors.slurm import SlurmExecutor
         return SlurmExecutor(args.out, args.nodes, args.gpus, args.jobs, args.slurm)
     if args.nodes > 1:
-        from vita_mm.harness.nodes import NodesExecutor
+        from vita_mm.harness.executors.nodes import NodesExecutor
         return NodesExecutor(args.nodes, args.gpus)
-    from vita_mm.harness.local import LocalExecutor
+    from vita_mm.harness.executors.local import LocalExecutor
     return LocalExecutor(args.jobs, args.gpus)
 
 
 def show_plan(plan, args: argparse.Namespace, console) -> None:
     from rich import box
     from rich.table import Table
-
-    from vita_mm.harness.estimate import Estimates, say_time
-    from vita_mm.harness.report import shown
+    from vita_mm.harness.report.report import shown
+    from vita_mm.harness.run.estimate import Estimates, say_time
 
     runs = plan.select(args.only)
     estimates = Estimates(plan)
@@ -127,12 +126,11 @@ def show_plan(plan, args: argparse.Namespace, console) -> None:
 
 def run(suite, args: argparse.Namespace, console) -> int:
     from rich.text import Text
-
-    from vita_mm.files import hold
-    from vita_mm.harness.gather import gather
-    from vita_mm.harness.publish import Publisher
-    from vita_mm.harness.report import shown
-    from vita_mm.harness.sweep import Sweep
+    from vita_mm.harness.report.gather import gather
+    from vita_mm.harness.report.publish import Publisher
+    from vita_mm.harness.report.report import shown
+    from vita_mm.harness.run.sweep import Sweep
+    from vita_mm.io.files import hold
 
     lock = hold(args.out / 'lock', f'another call works on {args.out}')
     executor = make_executor(args)
@@ -174,8 +172,8 @@ def prepare(script: str) -> None:
 
 def report(plan, console) -> None:
     """Write the report and print it."""
-    from vita_mm.harness.gather import find_machine, gather
-    from vita_mm.harness.report import print_report, shown, write_report
+    from vita_mm.harness.report.gather import find_machine, gather
+    from vita_mm.harness.report.report import print_report, shown, write_report
 
     results = gather(plan)
     print_report(plan.suite, results, console)
@@ -185,7 +183,7 @@ def report(plan, console) -> None:
 
 def send(plan, publisher) -> None:
     """Send the numbers and the report to MLflow."""
-    from vita_mm.harness.gather import gather
+    from vita_mm.harness.report.gather import gather
 
     publisher.publish(gather(plan))
     publisher.attach(plan.out / 'report')
@@ -196,9 +194,8 @@ def main(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from rich.console import Console
-
-    from vita_mm.files import hold
-    from vita_mm.harness.suite import read_suite
+    from vita_mm.harness.spec.suite import read_suite
+    from vita_mm.io.files import hold
 
     suite = read_suite(args.suite)
     if args.timeout:
@@ -206,7 +203,7 @@ def main(args: argparse.Namespace) -> int:
     args.out = args.out or Path('work_dirs/ablations') / suite.name
     console = Console()
     if args.verb == 'run' and args.launcher == 'pytorch':
-        from vita_mm.harness.nodes import follow, node_rank
+        from vita_mm.harness.executors.nodes import follow, node_rank
         if node_rank():
             return follow(args.nodes, args.gpus)
     if args.verb == 'run':
@@ -216,7 +213,7 @@ def main(args: argparse.Namespace) -> int:
         show_plan(plan, args, console)
         return 0
     report(plan, console)
-    from vita_mm.harness.publish import Publisher
+    from vita_mm.harness.report.publish import Publisher
     lock = hold(args.out / 'lock',
                 f'MLflow is left to the call that works on {args.out}')
     send(plan, Publisher(suite, args.out))

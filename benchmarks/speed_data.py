@@ -6,15 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import vita_mm  # noqa: F401
 import av
+import baseline_data
 import numpy as np
 import torch
 from mmaction.utils import register_all_modules
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
-
-import vita_mm  # noqa: F401
-import baseline_data
 from vita_mm.data.dataset import SampleKey, seed_random
 from vita_mm.data.readers import PyAVReader
 from vita_mm.engine.runs import load_config

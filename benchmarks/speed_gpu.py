@@ -3,14 +3,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-import torch
-
 import speed_measure as measure
+import torch
 from speed_measure import Figures
 from speed_models import Setup, build_model, forget, our_step, their_step
-from speed_parts import (EVALUATION, GPU_CLIPS, GPU_STEP, MATRIX, STEP, Comparison,
-                         Facts, NotHere, evaluations, matrix_product, side_by_side,
-                         steps)
+from speed_parts import (
+    EVALUATION,
+    GPU_CLIPS,
+    GPU_STEP,
+    MATRIX,
+    STEP,
+    Comparison,
+    Facts,
+    NotHere,
+    evaluations,
+    matrix_product,
+    side_by_side,
+    steps,
+)
 
 
 def gpu(setup: Setup) -> Iterator[Comparison | Facts]:

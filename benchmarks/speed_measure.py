@@ -12,12 +12,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import (FlopCounterMode, sdpa_backward_flop_count,
-                                      sdpa_flop_count)
-
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 from vita_mm.engine.runs import die_with_parent
 from vita_mm.errors import UserError
-from vita_mm.models import frozen
+from vita_mm.models.common import layers
 
 Call = Callable[[], object]
 Figures = dict[str, float]
@@ -176,7 +178,7 @@ class MatrixProduct:
 
     @torch.no_grad()
     def by_layer(self) -> Tensor:
-        return frozen.linear(self.x, self.weight)
+        return layers.linear(self.x, self.weight)
 
     def repeat(self, flops: float) -> Figures:
         """Seconds that ``flops`` operations take in such products alone."""

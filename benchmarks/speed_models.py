@@ -9,20 +9,19 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from baseline_model import Baseline, baseline_step
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
-from torch import Tensor, nn
-
-from baseline_model import Baseline, baseline_step
 from speed_released import Released, check_equal
-from vita_mm.classes import read_classes
+from torch import Tensor, nn
 from vita_mm.engine.hooks import TextOncePerStepHook
+from vita_mm.labels.class_names import read_classes
 from vita_mm.models import VitaCLIP
-from vita_mm.models.clip import LoadedCLIP, load_clip
+from vita_mm.models.common.clip import LoadedCLIP, load_clip
 
 CONFIG = Path(__file__).resolve().parent.parent / 'configs' / 'vita_k400.py'
 CLASSES = 'kinetics400'
@@ -36,7 +35,7 @@ class Setup:
     """What is compared.
 
     Attributes:
-        arch: the CLIP, see :func:`vita_mm.models.clip.read_architecture`.
+        arch: the CLIP, see :func:`vita_mm.models.common.clip.read_architecture`.
         classes: how many of Kinetics-400's.
         threads: of torch.
         released: a checkout of the released code, if it is the opponent.

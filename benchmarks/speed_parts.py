@@ -7,16 +7,27 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
-import torch.distributed
-from torch import nn
-
 import speed_data
 import speed_measure as measure
+import torch
+import torch.distributed
 from speed_measure import Figures
-from speed_models import (RELEASED, WRITTEN_OUT, Setup, build_model, build_opponent,
-                          make_batch, normalised, our_evaluation, our_step,
-                          their_evaluation, their_step, with_gradient, without_gradient)
+from speed_models import (
+    RELEASED,
+    WRITTEN_OUT,
+    Setup,
+    build_model,
+    build_opponent,
+    make_batch,
+    normalised,
+    our_evaluation,
+    our_step,
+    their_evaluation,
+    their_step,
+    with_gradient,
+    without_gradient,
+)
+from torch import nn
 
 CLIPS = 4  # of a micro-batch
 MICRO_BATCHES = 8

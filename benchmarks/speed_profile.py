@@ -16,7 +16,6 @@ def main() -> None:
     import torch
     from rich.console import Console
     from rich.table import Table
-
     from speed_data import decoding, make_videos, profile
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:

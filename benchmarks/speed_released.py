@@ -13,9 +13,8 @@ from pathlib import Path
 import packaging
 import packaging.version
 import torch
-from torch import Tensor, nn
-
 from baseline_model import released_weights
+from torch import Tensor, nn
 from vita_mm.errors import UserError
 from vita_mm.models import VitaCLIP
 

@@ -3,18 +3,17 @@ import hashlib
 import os
 from pathlib import Path
 
+import vita_mm
+import speed_measure as measure
 import torch
 from rich import box
 from rich.console import Console, Group
 from rich.table import Table
-
-import speed_measure as measure
-import vita_mm
 from speed_measure import Figures
 from speed_models import Setup
 from speed_parts import Comparison, Facts
-from vita_mm.files import read_json, write_json
-from vita_mm.harness.closure import digest_tree, parse
+from vita_mm.harness.run.closure import digest_tree, parse
+from vita_mm.io.files import read_json, write_json
 from vita_mm.tracking.probes import cpu_name, find_git
 
 HEADER = ('what', 'against', 'ours', 'opponent', 'ratio', 'spread', 'wall', 'target',

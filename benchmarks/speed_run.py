@@ -1,20 +1,19 @@
 """What speed.py does."""
 import argparse
 
+import speed_gpu
+import speed_parts
 import torch
 from rich.console import Console
 from rich.progress import Progress
-
-import speed_gpu
-import speed_parts
 from speed_measure import release_memory
 from speed_models import CLASSES, Setup, forget
 from speed_parts import Comparison, Facts, NotHere
 from speed_released import load_code
 from speed_report import Results, describe_machine, find_stamp
-from vita_mm.classes import read_classes
 from vita_mm.errors import UserError
-from vita_mm.models.clip import read_architecture
+from vita_mm.labels.class_names import read_classes
+from vita_mm.models.common.clip import read_architecture
 
 PARTS = speed_parts.PARTS | dict(gpu=speed_gpu.gpu)
 

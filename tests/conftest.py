@@ -6,14 +6,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import pytest
-import torch
 import vita_mm  # noqa: F401  first, for it repairs imports of the libraries below
 import open_clip
+import pytest
+import reference
+import torch
 from mmaction.registry import MODELS
 from mmengine.registry import init_default_scope
-
-import reference
 
 torch.set_num_threads(1)
 # Digests are remembered where the tests end.

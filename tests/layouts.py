@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from vita_mm.classes import read_classes
-from vita_mm.splits import read_split
+from vita_mm.labels.class_names import read_classes
+from vita_mm.labels.splits import read_split
 from world import write_video
 
 SPLITS = (1, 2, 3)

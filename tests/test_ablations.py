@@ -11,23 +11,22 @@ import socket
 import time
 from pathlib import Path
 
-import pytest
 import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
+import pytest
 import torch
 from mlflow import MlflowClient
 from mmengine.config import Config
-
-from vita_mm.checkpoints import read_tensors
-from vita_mm.digests import TRUSTED, digest_file
 from vita_mm.errors import UserError
-from vita_mm.files import hold, write_json
-from vita_mm.harness import execute
-from vita_mm.harness.execute import divide_batch
-from vita_mm.harness.folder import RunFolder
-from vita_mm.harness.inputs import differences
-from vita_mm.harness.local import LocalExecutor
-from vita_mm.harness.plan import Plan
-from vita_mm.harness.suite import read_suite
+from vita_mm.harness.executors.local import LocalExecutor
+from vita_mm.harness.run import execute
+from vita_mm.harness.run.execute import divide_batch
+from vita_mm.harness.run.folder import RunFolder
+from vita_mm.harness.run.inputs import differences
+from vita_mm.harness.run.plan import Plan
+from vita_mm.harness.spec.suite import read_suite
+from vita_mm.io.checkpoints import read_tensors
+from vita_mm.io.digests import TRUSTED, digest_file
+from vita_mm.io.files import hold, write_json
 from world import kill, run, start, write_world
 
 RUN = 'benchmarks/run_ablations.py'
@@ -192,7 +191,7 @@ def test_changed_data_make_results_stale(done, world):
 def test_data_can_be_trusted(done, world, monkeypatch):
     """Sizes and times tell then; and what was trusted is not taken for read."""
     out = done[0] / 'out'
-    monkeypatch.setattr('vita_mm.digests.read_version', None)  # nothing is read
+    monkeypatch.setattr('vita_mm.io.digests.read_version', None)  # nothing is read
     plan = make_plan(world, out, trust_data=True)
     times = {path: os.stat(path) for path in (world / 'val').iterdir()}
     assert {run.standing.state for run in plan.runs.values()} <= {'done', 'stale'}
@@ -222,14 +221,14 @@ def test_results_stay_where_the_data_are_not(done, world, tmp_path):
 
 
 def test_code_counts_without_its_comments(monkeypatch, done, world):
-    from vita_mm.harness import inputs
+    from vita_mm.harness.run import inputs
     out = done[0] / 'out'
     plain = inputs.digest_code
     monkeypatch.setattr(inputs, 'digest_code', lambda *given: dict(
-        plain(*given), **{'vita_mm/models/vision.py': 'other'}))
+        plain(*given), **{'vita_mm/models/common/vision.py': 'other'}))
     plan = make_plan(world, out)
     assert {run.standing.state for run in plan.runs.values()} == {'stale'}
-    assert 'code changed: vita_mm/models/vision.py' in next(
+    assert 'code changed: vita_mm/models/common/vision.py' in next(
         iter(plan.runs.values())).standing.reasons
     assert set(states(world, out, trust_code=True).values()) == {'done'}
 

@@ -2,8 +2,7 @@
 import argparse
 
 import pytest
-
-from vita_mm.arguments import add_config_options, parse_value
+from vita_mm.cli.arguments import add_config_options, parse_value
 
 WRITTEN = {
     '1': 1, '1e-3': 1e-3, 'true': True, 'False': False, 'None': None, '"1"': '1',

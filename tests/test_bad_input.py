@@ -2,7 +2,6 @@
 import pytest
 import torch
 from conftest import Payload
-
 from vita_mm.data import ClipDataset
 from vita_mm.errors import UserError
 from world import CLASSES, run, write_video, write_world

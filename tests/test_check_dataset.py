@@ -12,7 +12,6 @@ from pathlib import Path
 import av
 import pytest
 from mmengine.config import Config
-
 from test_bad_input import empty, text_file, truncated
 from vita_mm.data import ClipDataset, check
 from vita_mm.data.check import OPEN_VIDEO, check_dataset, find_datasets

@@ -6,9 +6,8 @@ import zipfile
 import pytest
 import torch
 from conftest import Payload
-
-from vita_mm.checkpoints import find_checkpoint, read_tensors, write_atomically
 from vita_mm.errors import UserError
+from vita_mm.io.checkpoints import find_checkpoint, read_tensors, write_atomically
 
 STATE = dict(state_dict=dict(weight=torch.arange(6.).reshape(2, 3)), meta=dict(epoch=1))
 
@@ -25,7 +24,7 @@ def repack(source, target, compression=zipfile.ZIP_DEFLATED):
 
 @pytest.fixture(autouse=True)
 def no_slack(monkeypatch):
-    monkeypatch.setattr('vita_mm.checkpoints.SLACK', 0)
+    monkeypatch.setattr('vita_mm.io.checkpoints.SLACK', 0)
 
 
 def refused_unread(path):

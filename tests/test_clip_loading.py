@@ -11,10 +11,14 @@ import open_clip
 import pytest
 import torch
 from conftest import Payload, tiny_clip_config
-
-from vita_mm.description import describe
 from vita_mm.errors import UserError
-from vita_mm.models.clip import check_network, load_clip, misfit, supported_architectures
+from vita_mm.models.common.clip import (
+    check_network,
+    load_clip,
+    misfit,
+    supported_architectures,
+)
+from vita_mm.models.common.description import describe
 
 
 def named_architectures(error):
@@ -205,8 +209,8 @@ def offline_hub(monkeypatch, tiny_weights):
 
     monkeypatch.setattr(open_clip, 'get_model_config', shrunken)
     monkeypatch.setattr(open_clip, 'download_pretrained', lambda tag: tiny_weights())
-    monkeypatch.setattr('vita_mm.models.clip.find_cached', lambda tag: None)
-    monkeypatch.setattr('vita_mm.models.clip.check_network', lambda url: None)
+    monkeypatch.setattr('vita_mm.models.common.clip.find_cached', lambda tag: None)
+    monkeypatch.setattr('vita_mm.models.common.clip.check_network', lambda url: None)
 
 
 @pytest.mark.parametrize('arch, tag, given, expected', [
@@ -275,7 +279,7 @@ def test_a_proxy_is_asked_in_place_of_the_host(empty_cache, monkeypatch):
 
 
 def test_a_silent_name_server_is_not_waited_for(empty_cache, monkeypatch):
-    monkeypatch.setattr('vita_mm.models.clip.PATIENCE', 0.2)
+    monkeypatch.setattr('vita_mm.models.common.clip.PATIENCE', 0.2)
     monkeypatch.setattr(socket, 'create_connection', lambda *_: time.sleep(5))
     with pytest.raises(UserError, match='is not reached: no answer within 0.2 s'):
         load_clip('ViT-B-16', 'openai')
@@ -404,7 +408,7 @@ def test_files_are_found_from_any_folder(tmp_path, tiny_weights, monkeypatch):
     (tmp_path / 'project' / 'clip' / 'tiny.json').write_text(
         json.dumps(tiny_clip_config()))
     shutil.copy(tiny_weights(), tmp_path / 'project' / 'clip' / 'tiny.pt')
-    monkeypatch.setattr('vita_mm.files.ROOT', tmp_path / 'project')
+    monkeypatch.setattr('vita_mm.io.files.ROOT', tmp_path / 'project')
     monkeypatch.chdir(tmp_path)
     assert same_weights(load_clip('clip/tiny.json', 'clip/tiny.pt'), tiny_weights())
 

@@ -5,15 +5,14 @@ Everything is in float64: logits and the gradients of all trained tensors.
 import math
 
 import pytest
+import reference
 import torch
+from conftest import CLASSES, model_logits, random_video, scatter, tiny_clip_config
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
+from reference import attention, feed_forward, layer_norm, linear, unit
 from torch import multiprocessing
 from torch.nn import functional as F
-
-import reference
-from conftest import CLASSES, model_logits, random_video, scatter, tiny_clip_config
-from reference import attention, feed_forward, layer_norm, linear, unit
 from vita_mm.errors import UserError
 
 # Two heads of the joint space.

@@ -5,13 +5,12 @@ import copy
 
 import pytest
 import torch
+from conftest import tiny_clip_config
+from layouts import LAYOUTS, write_raw
 from mmaction.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
-
-from conftest import tiny_clip_config
-from layouts import LAYOUTS, write_raw
 from test_mini import SMALL
 from vita_mm.engine.runs import RUNNER_KEYS, build_runner, keep_test_only, read_config
 from vita_mm.errors import UserError

@@ -8,11 +8,10 @@ import pytest
 import torch
 from matplotlib.text import Text
 from mlflow import MlflowClient
-
-from vita_mm.attention_pictures import draw_frames
-from vita_mm.confusion import Confusion, draw
+from vita_mm.analysis.attention_pictures import draw_frames
+from vita_mm.analysis.confusion import Confusion, draw
 from vita_mm.data import SplitAccMetric, VideoAccMetric
-from vita_mm.files import safe_cell
+from vita_mm.io.files import safe_cell
 from world import CLASSES, run, write_world
 
 FILES = ['confused_pairs.csv', 'confusion.csv', 'confusion.png', 'per_class.csv']

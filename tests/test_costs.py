@@ -2,7 +2,6 @@
 import sys
 
 import pytest
-
 from world import ROOT
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))

@@ -7,9 +7,7 @@ import torch
 from mmaction.datasets.transforms import RandomResizedCrop
 from PIL import Image
 from timm.data.auto_augment import rand_augment_transform
-
-from vita_mm.data import (ClipDataset, RandAugmentCrop, SeededSampler,
-                          TightSampleFrames)
+from vita_mm.data import ClipDataset, RandAugmentCrop, SeededSampler, TightSampleFrames
 from vita_mm.data.dataset import SampleKey
 from vita_mm.errors import UserError
 from world import CLASSES, write_video

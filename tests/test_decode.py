@@ -2,7 +2,6 @@
 import av
 import numpy as np
 import pytest
-
 from vita_mm.data import DecodeFrames, OpenVideo
 from vita_mm.data.readers import DecordReader, PyAVReader
 from vita_mm.errors import UserError

@@ -15,13 +15,12 @@ import threading
 import time
 from pathlib import Path
 
-import pytest
 import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
+import pytest
+from vita_mm import tracking
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities import ViewType
 from mmengine.config import Config
-
-from vita_mm import tracking
 from vita_mm.engine.runs import override
 from vita_mm.errors import UserError
 from vita_mm.tracking import journal as journal_module

@@ -4,9 +4,8 @@ import time
 from types import SimpleNamespace
 
 import pytest
-
-from vita_mm import digests
-from vita_mm.digests import TRUSTED, digest_dataset, digest_file, digest_files
+from vita_mm.io import digests
+from vita_mm.io.digests import TRUSTED, digest_dataset, digest_file, digest_files
 
 
 class Videos:

@@ -5,9 +5,8 @@ import os
 import re
 
 import pytest
-
 from vita_mm.errors import UserError, cli_errors, printable
-from vita_mm.files import write_json
+from vita_mm.io.files import write_json
 
 
 def test_control_characters_are_written_as_escapes(capsys):

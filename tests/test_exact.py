@@ -7,6 +7,7 @@ import itertools
 from types import SimpleNamespace
 
 import pytest
+import reference
 import torch
 import torch.distributed
 from conftest import BACKBONE, CLASSES, random_video, reference_options, tiny_clip_config
@@ -15,11 +16,9 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from torch import multiprocessing
 from torch.nn import functional as F
-
-import reference
 from vita_mm.engine.hooks import TextOncePerStepHook
-from vita_mm.models import frozen, shared_text
-from vita_mm.models.packed_text import PackedPrompts
+from vita_mm.models.common import layers, shared_text
+from vita_mm.models.common.packed_text import PackedPrompts
 
 ARCH = tiny_clip_config(quick_gelu=True)
 CLIPS = 12
@@ -197,9 +196,9 @@ def test_manual_prompts_are_encoded_once_even_in_training(build_model):
 def test_quick_gelu():
     x = torch.linspace(-6, 6, 50, dtype=torch.float64, requires_grad=True)
     expected = x * torch.sigmoid(1.702 * x)
-    given = frozen.QuickGELU.apply(x)
+    given = layers.QuickGELU.apply(x)
     assert torch.allclose(given, expected, rtol=0, atol=1e-15)
-    assert torch.autograd.gradcheck(frozen.QuickGELU.apply, x)
+    assert torch.autograd.gradcheck(layers.QuickGELU.apply, x)
 
 
 @pytest.mark.parametrize('bias', [False, True])
@@ -208,7 +207,7 @@ def test_linear_by_onednn(bias):
     x = torch.randn(2, 300, 64, generator=generator).requires_grad_()
     weight = torch.randn(96, 64, generator=generator)[16:]  # rows of a larger one
     bias = torch.randn(80, generator=generator) if bias else None
-    given, expected = frozen.linear(x, weight, bias), F.linear(x, weight, bias)
+    given, expected = layers.linear(x, weight, bias), F.linear(x, weight, bias)
     assert 'OneDNN' in type(given.grad_fn).__name__
     assert torch.allclose(given, expected, rtol=0, atol=1e-4)
     gradient = torch.randn(given.shape, generator=generator)

@@ -9,7 +9,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-
 from vita_mm.data import OpenVideo
 from vita_mm.data.check import OPEN_VIDEO
 from vita_mm.data.readers import DecordReader, PyAVReader, turn_of

@@ -10,9 +10,8 @@ import sys
 import warnings
 
 import pytest
-from packaging.requirements import Requirement
 from vita_mm import compat
-
+from packaging.requirements import Requirement
 from world import ROOT
 
 COMPAT = ROOT / 'vita_mm' / 'compat.py'

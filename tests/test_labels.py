@@ -1,9 +1,8 @@
 """Class names, official splits and templates that come with the package."""
 import pytest
-
-from vita_mm.classes import packaged_classes, read_classes, read_templates
 from vita_mm.errors import UserError
-from vita_mm.splits import read_candidates, read_split, renamed_classes
+from vita_mm.labels.class_names import packaged_classes, read_classes, read_templates
+from vita_mm.labels.splits import read_candidates, read_split, renamed_classes
 
 SPLITS = (1, 2, 3)
 

@@ -1,12 +1,11 @@
 """Lists as editors and file systems make them: read as they are meant, or refused."""
 import pytest
 from torch.utils.data import DataLoader
-
-from vita_mm.classes import read_classes
 from vita_mm.data import ClipDataset, SeededSampler
 from vita_mm.data.dataset import check_batches
 from vita_mm.errors import UserError
-from vita_mm.files import fits_a_line, lasting, locate
+from vita_mm.io.files import fits_a_line, lasting, locate
+from vita_mm.labels.class_names import read_classes
 from vita_mm.prepare.build import as_lines
 from world import CLASSES
 
@@ -75,7 +74,7 @@ def test_paths_are_found_from_any_folder(tmp_path, monkeypatch):
     project, elsewhere = tmp_path / 'project', tmp_path / 'elsewhere'
     for folder in (project / 'data', elsewhere):
         folder.mkdir(parents=True)
-    monkeypatch.setattr('vita_mm.files.ROOT', project)
+    monkeypatch.setattr('vita_mm.io.files.ROOT', project)
     (project / 'data' / 'list.txt').write_text('a.mp4 0\n')
     (project / 'data' / 'classes.txt').write_text('\n'.join(CLASSES))
     monkeypatch.chdir(elsewhere)

@@ -10,7 +10,6 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-
 from vita_mm.mini import Size, build
 from vita_mm.mini.clip import CAPTIONS, SIZES
 from vita_mm.mini.scene import COLOURS, GROUNDS, MOTIONS, SHAPES, random_scene

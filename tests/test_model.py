@@ -6,15 +6,13 @@ import json
 import open_clip
 import pytest
 import torch
-from conftest import (Payload, model_logits, random_video, scatter,
-                      tiny_clip_config)
+from conftest import Payload, model_logits, random_video, scatter, tiny_clip_config
 from mmaction.structures import ActionDataSample
 from mmengine.optim import OptimWrapper
 from mmengine.runner import load_checkpoint
-
-from vita_mm.description import KEY, describe, tell_activation
 from vita_mm.errors import UserError
-from vita_mm.models.recognizer import pack_identity
+from vita_mm.models.common.description import KEY, describe, tell_activation
+from vita_mm.models.common.recognizer import pack_identity
 
 NO_PROMPTS = dict(summary=False, local=False, num_global=0)
 PREPROCESSOR = dict(type='ActionDataPreprocessor', mean=[120., 115., 105.],
@@ -372,7 +370,7 @@ def test_checkpoint_of_a_clip_with_other_settings(build_model, tiny_weights, tmp
 def test_old_checkpoint_does_not_say_its_activation(
         build_model, tiny_weights, monkeypatch, arch, pretrained, quick, loads, note):
     said = []
-    monkeypatch.setattr('vita_mm.models.recognizer.print_log',
+    monkeypatch.setattr('vita_mm.models.common.recognizer.print_log',
                         lambda text, *_: said.append(text))
     model = build_model(clip=dict(quick_gelu=quick))
     state = model.state_dict()

@@ -1,11 +1,10 @@
 """The rows of the paper that are MMAction2's own: its configs and checkpoints."""
 import pytest
 from mmengine.config import Config
-
 from vita_mm.errors import UserError
-from vita_mm.harness.model_zoo import CONFIGS, describe_reference, read_zoo
-from vita_mm.harness.published import read_published
-from vita_mm.harness.suite import read_suite
+from vita_mm.harness.report.model_zoo import CONFIGS, describe_reference, read_zoo
+from vita_mm.harness.spec.published import read_published
+from vita_mm.harness.spec.suite import read_suite
 
 TABLES = [table for table in read_suite('paper').tables
           if table.name in ('table1', 'table2')]

@@ -8,12 +8,11 @@ import json
 import os
 from pathlib import Path
 
+import vita_mm  # noqa: F401  first, for it repairs imports of the libraries below
 import pytest
 import torch
-import vita_mm  # noqa: F401  first, for it repairs imports of the libraries below
-from mmaction.registry import MODELS
-
 from conftest import random_video, tiny_clip_config
+from mmaction.registry import MODELS
 from vita_mm.engine.runs import load_config, override
 
 ROOT = Path(__file__).parents[1]
@@ -128,8 +127,8 @@ def test_model_computes_as_before_from_checkpoints_of_before(source, tiny_weight
 
 def suite_cells(name, out):
     """What trains and evaluates each cell of a suite."""
-    from vita_mm.harness.plan import Plan
-    from vita_mm.harness.suite import read_suite
+    from vita_mm.harness.run.plan import Plan
+    from vita_mm.harness.spec.suite import read_suite
     found = {}
     for place in Plan(read_suite(name), out, seeds=1, trust_data=True).places:
         trained = place.run.trained

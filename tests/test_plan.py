@@ -3,16 +3,15 @@ import shutil
 import sys
 import time
 
-import pytest
 import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
-
+import pytest
 from vita_mm.errors import UserError
-from vita_mm.files import write_json
-from vita_mm.harness import closure, plan
-from vita_mm.harness.inputs import Inputs
-from vita_mm.harness.names import LONGEST, folder_name
-from vita_mm.harness.plan import Plan
-from vita_mm.harness.suite import read_suite
+from vita_mm.harness.run import closure, plan
+from vita_mm.harness.run.inputs import Inputs
+from vita_mm.harness.run.names import LONGEST, folder_name
+from vita_mm.harness.run.plan import Plan
+from vita_mm.harness.spec.suite import read_suite
+from vita_mm.io.files import write_json
 from world import ARCH, CONFIG, ROOT
 
 SUITE = """
@@ -258,18 +257,20 @@ def test_code_that_decides_counts_and_no_other(tmp_path, monkeypatch):
     (copied / 'models' / 'unrelated.py').write_text('class Unrelated: pass\n')
     for file in (copied / 'models/__init__.py', copied / 'engine/__init__.py'):
         file.write_text('from . import unrelated\n' + file.read_text())
-    for file in ('models/evl.py', 'models/xclip.py', 'prepare/build.py',
-                 'tracking/hook.py', 'harness/report.py', 'released.py'):
+    for file in ('models/evl/model.py', 'models/xclip/model.py', 'prepare/build.py',
+                 'tracking/hook.py', 'harness/report/report.py',
+                 'models/vita_clip/checkpoints.py'):
         append(copied / file, 'x = 1\n')
-    edit(copied / 'harness/execute.py', 'def make_manifest(', 'def make_manifest(_, ')
-    append(copied / 'models/vision.py', '# a comment\n')
+    edit(copied / 'harness/run/execute.py', 'def make_manifest(', 'def make_manifest(_, ')
+    append(copied / 'models/common/vision.py', '# a comment\n')
     assert closure.digest_code(TYPES) == before
 
-    for file in ('models/temporal.py', 'data/readers.py', 'classes.py'):
+    for file in ('models/common/temporal.py', 'data/readers.py',
+                 'labels/class_names.py'):
         append(copied / file, 'x = 1\n')
         before = {**before, f'vita_mm/{file}': None}
     for file, old, new in (
-            ('harness/execute.py', 'share // n <= most', 'share // n < most'),
+            ('harness/run/execute.py', 'share // n <= most', 'share // n < most'),
             ('engine/runs.py', "'pin_memory', True", "'pin_memory', False")):
         edit(copied / file, old, new)
         before = {**before, f'vita_mm/{file}': None}

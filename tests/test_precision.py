@@ -11,8 +11,6 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from rich.console import Console
 from torch import nn
-
-from vita_mm.checkpoints import newest_whole_checkpoint, read_tensors
 from vita_mm.engine import precision as module
 from vita_mm.engine import selection
 from vita_mm.engine.precision import PRECISIONS, apply_precision
@@ -20,8 +18,9 @@ from vita_mm.engine.recipe import make_recipe
 from vita_mm.engine.runs import build_runner, keep_test_only, load_config
 from vita_mm.engine.selection import find_selection, say
 from vita_mm.errors import UserError
-from vita_mm.harness.estimate import Estimates
-from vita_mm.harness.suite import read_suite
+from vita_mm.harness.run.estimate import Estimates
+from vita_mm.harness.spec.suite import read_suite
+from vita_mm.io.checkpoints import newest_whole_checkpoint, read_tensors
 from world import ROOT, write_world
 
 CONFIGS = sorted(path for path in (ROOT / 'configs').rglob('*.py')

@@ -9,11 +9,10 @@ import pytest
 import torch
 from mmaction.apis import inference_recognizer, init_recognizer
 from mmengine.config import Config
-
-from vita_mm.description import KEY, describe
 from vita_mm.engine import DescriptionHook
 from vita_mm.errors import UserError
 from vita_mm.inference import Predictor
+from vita_mm.models.common.description import KEY, describe
 from world import CLASSES, run, write_world
 
 

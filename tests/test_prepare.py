@@ -8,14 +8,13 @@ import time
 
 import av
 import pytest
-
-from vita_mm.classes import read_classes
 from vita_mm.data import ClipDataset
 from vita_mm.errors import UserError
+from vita_mm.labels.class_names import read_classes
+from vita_mm.labels.splits import read_candidates, read_split
 from vita_mm.prepare import prepare
 from vita_mm.prepare.kinetics import part_of
 from vita_mm.prepare.resize import copy_size, resize_video
-from vita_mm.splits import read_candidates, read_split
 from world import ROOT, kill, start, write_video
 
 NUM_FRAMES = 12

@@ -2,11 +2,10 @@
 import time
 from datetime import timedelta
 
+import vita_mm  # noqa: F401
 import torch.distributed
 import torch.multiprocessing
-
-import vita_mm  # noqa: F401
-from vita_mm.processes import wait_for_all
+from vita_mm.io.processes import wait_for_all
 
 
 def work(rank, store):

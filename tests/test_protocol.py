@@ -4,7 +4,6 @@ import json
 import open_clip
 import pytest
 import torch
-
 from conftest import tiny_clip_config
 from layouts import write_raw
 from world import ROOT, run

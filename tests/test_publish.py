@@ -5,22 +5,21 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 import pytest
 import torch
-import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
+from vita_mm import tracking
+from conftest import BACKBONE, HEAD, tiny_clip_config
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-
-from vita_mm import tracking
-from vita_mm.checkpoints import read_tensors
-from vita_mm.description import KEY, describe
-from vita_mm.harness.publish import Publisher
-from vita_mm.harness.published import Figure
-from vita_mm.harness.results import Cell, RowResult, TableResult
-from vita_mm.harness.suite import ROOT, Column, Row, Suite, Table
+from vita_mm.harness.report.publish import Publisher
+from vita_mm.harness.report.results import Cell, RowResult, TableResult
+from vita_mm.harness.spec.published import Figure
+from vita_mm.harness.spec.suite import ROOT, Column, Row, Suite, Table
 from vita_mm.inference import Predictor
+from vita_mm.io.checkpoints import read_tensors
+from vita_mm.models.common.description import KEY, describe
 from vita_mm.tracking.probes import digest_file
-from conftest import BACKBONE, HEAD, tiny_clip_config
 
 TOP1 = Column('top1', 'Top-1')
 PAPER = Figure('table6', 'csc', 'CSC', 'top1', 73.0, None, 'protocol', 'source')

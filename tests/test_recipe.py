@@ -5,12 +5,10 @@ import argparse
 import pytest
 import torch
 from mmengine.config import Config
-
 from vita_mm.engine.recipe import make_recipe, prepare_work_dir, read_values
-from vita_mm.engine.runs import (clips_per_step, default_work_dir, read_config,
-                                 scale_rate)
+from vita_mm.engine.runs import clips_per_step, default_work_dir, read_config, scale_rate
 from vita_mm.errors import UserError
-from vita_mm.files import hold, read_json
+from vita_mm.io.files import hold, read_json
 from world import ROOT
 
 PAPER, RELEASED = 'configs/vita_k400.py', 'configs/released/vita_k400.py'

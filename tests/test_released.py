@@ -8,13 +8,16 @@ import torch
 from conftest import CLASSES, random_video, tiny_clip_config
 from mmaction.registry import MODELS
 from mmengine.config import Config
-
 from reference import Options, logits
 from vita_mm.errors import UserError
 from vita_mm.inference import build_model as build_described
 from vita_mm.inference import read_model
-from vita_mm.released import (projection_report, read_released, released_checkpoint,
-                              same_architecture)
+from vita_mm.models.vita_clip.checkpoints import (
+    projection_report,
+    read_released,
+    released_checkpoint,
+    same_architecture,
+)
 from world import ROOT, run
 
 ARCH = tiny_clip_config(quick_gelu=True)

@@ -2,13 +2,12 @@
 are written down from their code, and were not taken from ours."""
 import pytest
 import torch
-from mmaction.registry import MODELS
-
 from conftest import CLASSES, model_logits, random_video, scatter
+from mmaction.registry import MODELS
 from test_comparators import ACTIONCLIP, ARCH, EVL, XCLIP
-from world import run
 from vita_mm.errors import UserError
-from vita_mm.released_comparators import convert, read_comparator
+from vita_mm.models.common.released import convert, read_comparator
+from world import run
 
 BLOCK = [f'{part}.{kind}' for part in ('ln_1', 'ln_2', 'attn.out_proj', 'mlp.c_fc',
                                        'mlp.c_proj') for kind in ('weight', 'bias')] + [

@@ -3,17 +3,24 @@ import csv
 import io
 import re
 
-import pytest
 import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
+import pytest
 from rich.console import Console
-
-from vita_mm.harness.claims import check_claim, order_agreement
-from vita_mm.harness.figures import draw
-from vita_mm.harness.published import read_published
-from vita_mm.harness.report import print_report, write_report
-from vita_mm.harness.results import Cell, RowResult, TableResult, others_of
-from vita_mm.harness.suite import (ROOT, Claim, Column, Row, Suite, Table, has_cell,
-                                   read_suite)
+from vita_mm.harness.report.claims import check_claim, order_agreement
+from vita_mm.harness.report.figures import draw
+from vita_mm.harness.report.report import print_report, write_report
+from vita_mm.harness.report.results import Cell, RowResult, TableResult, others_of
+from vita_mm.harness.spec.published import read_published
+from vita_mm.harness.spec.suite import (
+    ROOT,
+    Claim,
+    Column,
+    Row,
+    Suite,
+    Table,
+    has_cell,
+    read_suite,
+)
 
 PUBLISHED = read_published()
 MACHINE = {'torch': '2.9.0', 'git.commit': 'a1b2c3'}

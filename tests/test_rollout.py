@@ -4,11 +4,10 @@ import itertools
 import mlflow
 import pytest
 import torch
-
 from conftest import random_video
+from vita_mm.analysis.rollout import rollout, trace
 from vita_mm.errors import UserError
 from vita_mm.models import CLIPVisionTransformer
-from vita_mm.rollout import rollout, trace
 from world import run, write_world
 
 

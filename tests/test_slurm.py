@@ -8,16 +8,16 @@ import pytest
 import slurm_cluster
 import world
 from vita_mm.errors import UserError
-from vita_mm.files import read_json
-from vita_mm.harness import slurm
-from vita_mm.harness.jobs import Job, Outcome
-from vita_mm.harness.slurm import SlurmExecutor
+from vita_mm.harness.executors import slurm
+from vita_mm.harness.executors.jobs import Job, Outcome
+from vita_mm.harness.executors.slurm import SlurmExecutor
+from vita_mm.io.files import read_json
 
 pytestmark = [pytest.mark.slurm, pytest.mark.skipif(
     bool(slurm_cluster.missing()),
     reason=f'needs {", ".join(slurm_cluster.missing())} (Debian: slurm-wlm, munge)')]
 
-# In the place of vita_mm.harness.execute: counts to the number in "steps", a step each
+# In the place of vita_mm.harness.run.execute: counts to the number in "steps", a step each
 # half second, and goes on where it was stopped.
 RUNS = """
 import os, signal, sys, time

@@ -8,17 +8,16 @@ import pytest
 import torch
 from conftest import random_video, tiny_clip_config
 from torch.nn import functional as F
-
 from vita_mm.errors import UserError
-from vita_mm.models import frozen
-from vita_mm.released import join_layers, to_released, trained_matches
+from vita_mm.models.common import layers
+from vita_mm.models.vita_clip.checkpoints import join_layers, to_released, trained_matches
 from world import ROOT, run
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
-from baseline_model import Baseline, baseline_step  # noqa: E402
 import speed  # noqa: E402
 import speed_measure  # noqa: E402
 import speed_run  # noqa: E402
+from baseline_model import Baseline, baseline_step  # noqa: E402
 
 ARCH = tiny_clip_config(quick_gelu=True)
 LABELS = torch.tensor([0, 2, 1, 1])
@@ -88,7 +87,7 @@ def test_operations_of_layers_are_counted():
     x = torch.randn(2, 300, 64, requires_grad=True)
     weight, q = torch.randn(96, 64), torch.randn(2, 3, 300, 64)
     assert speed_measure.count_flops(
-        lambda: frozen.linear(x, weight).sum().backward()) == 2 * 2 * 600 * 64 * 96
+        lambda: layers.linear(x, weight).sum().backward()) == 2 * 2 * 600 * 64 * 96
     assert speed_measure.count_flops(
         lambda: F.scaled_dot_product_attention(q, q, q)) == 2 * 2 * 6 * 300**2 * 64
 

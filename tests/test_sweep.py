@@ -8,15 +8,14 @@ import sys
 import time
 from types import SimpleNamespace
 
+import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 import pytest
 import torch
-import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 from rich.console import Console
-
-from vita_mm.files import write_json
-from vita_mm.harness.folder import RunFolder, Standing
-from vita_mm.harness.jobs import Outcome
-from vita_mm.harness.sweep import Sweep
+from vita_mm.harness.executors.jobs import Outcome
+from vita_mm.harness.run.folder import RunFolder, Standing
+from vita_mm.harness.run.sweep import Sweep
+from vita_mm.io.files import write_json
 from world import ROOT
 
 MESSAGE = 'broken: [/red] [rank0]: [bold]no\x1b]0;title\x07 \\'

@@ -4,7 +4,6 @@ import itertools
 import pytest
 import torch
 from conftest import tiny_clip_config
-
 from vita_mm.errors import UserError
 
 # Several tokens, an underscore, and ends that share a token with the full stop.

@@ -13,17 +13,17 @@ import sys
 import time
 from pathlib import Path
 
+import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 import numpy as np
 import pytest
 import torch
-import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
+from vita_mm import tracking
 from mlflow import MlflowClient
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
-from vita_mm import tracking
 from vita_mm.errors import UserError
 from vita_mm.tracking.delivery import BATCH
 from vita_mm.tracking.probes import digest_file, find_diff, find_git

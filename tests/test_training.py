@@ -7,11 +7,10 @@ from statistics import mean
 import pytest
 import torch
 from mmaction.apis import inference_recognizer, init_recognizer
-
 from vita_mm.engine.recipe import prepare_work_dir
 from vita_mm.engine.runs import build_runner, read_config
 from vita_mm.errors import UserError
-from vita_mm.files import hold
+from vita_mm.io.files import hold
 from world import kill, kill_when, run, start, write_world
 
 

@@ -4,7 +4,6 @@ import json
 import numpy as np
 import pytest
 import torch
-
 from vita_mm.data import ClipDataset, SplitAccMetric, VideoAccMetric
 from vita_mm.data.dataset import SampleKey
 from vita_mm.errors import UserError

@@ -7,7 +7,6 @@ from mlflow import MlflowClient
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-
 from test_mini import SMALL
 from vita_mm.engine.runs import build_runner, keep_test_only
 from vita_mm.mini import build

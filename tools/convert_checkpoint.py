@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from vita_mm.convert import from_released, to_released
+    from vita_mm.cli.convert_checkpoint import from_released, to_released
     if args.to == 'released':
         to_released(args)
     else:

@@ -44,8 +44,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     from mmengine.logging import MMLogger
-
-    from vita_mm.classes import read_file
+    from vita_mm.labels.class_names import read_file
     if args.classes_file is not None:
         args.classes = read_file(args.classes_file)
     # MMEngine logs to stdout, which is for the predictions alone.

@@ -25,9 +25,8 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     # Late, for they take seconds: --help does not wait for them.
     import torch.distributed
-
-    from vita_mm.checkpoints import find_checkpoint, read_tensors
     from vita_mm.engine.runs import evaluate, read_config
+    from vita_mm.io.checkpoints import find_checkpoint, read_tensors
 
     config = read_config(args)
     checkpoint = None

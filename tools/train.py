@@ -33,9 +33,8 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     # Late, for they take seconds: --help does not wait for them.
-    import torch.distributed
-
     import vita_mm
+    import torch.distributed
     from vita_mm.engine.recipe import prepare_work_dir
     from vita_mm.engine.runs import build_runner, read_config
 

@@ -55,7 +55,6 @@ def evaluation_config(dataset: str, reading: str | None, trained,
         reading: one of ``READINGS``; None for frozen CLIP.
     """
     from mmengine.config import Config
-
     from vita_mm.engine.runs import read_config, use_trained_model
 
     args = argparse.Namespace(**vars(args))
@@ -76,7 +75,7 @@ def evaluation_config(dataset: str, reading: str | None, trained,
 
 def finished(config, key: str) -> dict | None:
     """The metrics of the same evaluation in an earlier call."""
-    from vita_mm.files import read_json
+    from vita_mm.io.files import read_json
 
     result = read_json(Path(config.work_dir, 'result.json')) or {}
     return result['metrics'] if result.get('key') == key else None
@@ -88,10 +87,10 @@ def evaluation_key(config, checkpoint: str | None) -> str:
     Raises:
         UserError: if the annotations of the dataset have a fault.
     """
-    from vita_mm.digests import digest_file
     from vita_mm.engine.runs import keep_test_only
     from vita_mm.errors import UserError
-    from vita_mm.harness.inputs import Inputs, identity
+    from vita_mm.harness.run.inputs import Inputs, identity
+    from vita_mm.io.digests import digest_file
 
     config = copy.deepcopy(config)
     keep_test_only(config)
@@ -150,7 +149,7 @@ def make_table(rows: list[dict], chosen: str | None):
 
 
 def start_parent(trained, args: argparse.Namespace):
-    from vita_mm.digests import digest_file
+    from vita_mm.io.digests import digest_file
     from vita_mm.tracking import MLflowTracking
 
     backend = MLflowTracking(trained.work_dir)
@@ -167,12 +166,11 @@ def main(args: argparse.Namespace) -> None:
     import torch.distributed
     from mmengine.dist import is_main_process
     from mmengine.registry import init_default_scope
-
-    from vita_mm.checkpoints import find_checkpoint, read_tensors
-    from vita_mm.digests import TRUST
     from vita_mm.engine.runs import default_work_dir, join_group, read_config
     from vita_mm.engine.selection import find_selection, say
-    from vita_mm.processes import wait_for_all
+    from vita_mm.io.checkpoints import find_checkpoint, read_tensors
+    from vita_mm.io.digests import TRUST
+    from vita_mm.io.processes import wait_for_all
 
     if args.trust_data:
         os.environ[TRUST] = '1'
@@ -216,10 +214,9 @@ def run(passes: list[tuple], args: argparse.Namespace, parent) -> list[dict]:
         UserError: if what decides a result changed while it was made.
     """
     from mmengine.dist import broadcast_object_list, is_main_process
-
     from vita_mm.engine.runs import evaluate
     from vita_mm.errors import UserError
-    from vita_mm.files import write_json
+    from vita_mm.io.files import write_json
 
     rows = []
     for number, (dataset, reading, weights, config, key) in enumerate(passes, 1):
@@ -248,9 +245,8 @@ def report(rows: list[dict], chosen: str | None, trained, args: argparse.Namespa
     import json
 
     from rich.console import Console
-
-    from vita_mm.digests import digest_file
-    from vita_mm.files import write_json
+    from vita_mm.io.digests import digest_file
+    from vita_mm.io.files import write_json
 
     results = dict(
         config=args.config, checkpoint=args.checkpoint, suite=args.suite,

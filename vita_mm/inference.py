@@ -7,14 +7,21 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 
-from .checkpoints import find_checkpoint, read_tensors
-from .data.dataset import describe_fault
-from .description import (describe, evaluation_pipeline, model_config, read_description,
-                          tell_activation, view_pipeline)
-from .engine.zero_shot import video_features
+from vita_mm.data.dataset import describe_fault
+from vita_mm.engine.zero_shot import video_features
+from vita_mm.io.checkpoints import find_checkpoint, read_tensors
+from vita_mm.models.common.clip import load_clip
+from vita_mm.models.common.description import (
+    describe,
+    evaluation_pipeline,
+    model_config,
+    read_description,
+    tell_activation,
+    view_pipeline,
+)
+
 from .errors import UserError
 from .models import VitaCLIP
-from .models.clip import load_clip
 
 
 class Predictor:

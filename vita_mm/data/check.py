@@ -25,11 +25,16 @@ from typing import NamedTuple
 from mmaction.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from rich.progress import (BarColumn, MofNCompleteColumn, Progress, TextColumn,
-                           TimeRemainingColumn)
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from vita_mm.errors import UserError, printable
-from vita_mm.files import write_json
+from vita_mm.io.files import write_json
 from vita_mm.tracking.probes import annotation_files, digest_dataset
 
 FAULTS = ('missing', 'empty', 'broken', 'hangs', 'crashes')

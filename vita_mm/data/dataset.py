@@ -13,9 +13,9 @@ from mmengine.dataset import Compose, DefaultSampler
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import DataLoader
 
-from vita_mm.classes import read_classes
 from vita_mm.errors import UserError
-from vita_mm.files import locate, read_lines
+from vita_mm.io.files import locate, read_lines
+from vita_mm.labels.class_names import read_classes
 
 SUBSTITUTES = 10  # tried before it is the data set, not a video, that is at fault
 

@@ -7,9 +7,9 @@ from mmaction.evaluation.metrics import AccMetric
 from mmaction.registry import METRICS
 from mmengine.logging import print_log
 
-from vita_mm.classes import read_classes
-from vita_mm.confusion import Confusion
+from vita_mm.analysis.confusion import Confusion
 from vita_mm.errors import UserError, printable
+from vita_mm.labels.class_names import read_classes
 
 
 @METRICS.register_module()

@@ -1,6 +1,11 @@
 from .finite import FiniteHook
-from .hooks import (ClassCheckHook, DescriptionHook, ExactResumeHook,
-                    RankZeroLoggerHook, SubstituteHook)
+from .hooks import (
+                    ClassCheckHook,
+                    DescriptionHook,
+                    ExactResumeHook,
+                    RankZeroLoggerHook,
+                    SubstituteHook,
+)
 from .optim import AutocastOptimWrapper
 from .precision import PRECISIONS, apply_precision
 from .schedule import StepScheduleHook

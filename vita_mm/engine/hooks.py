@@ -5,20 +5,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.dist import (all_gather_object, get_rank, get_world_size,
-                           is_main_process)
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
-from vita_mm.confusion import Confusion
+from vita_mm.analysis.confusion import Confusion
 from vita_mm.data import VideoAccMetric
-from vita_mm.description import (KEY, describe, evaluation_pipeline,
-                                 tell_activation)
 from vita_mm.errors import UserError, printable
-from vita_mm.models import VitaCLIPTextHead
+from vita_mm.models import CLIPTextHead
+from vita_mm.models.common.description import (
+    KEY,
+    describe,
+    evaluation_pipeline,
+    tell_activation,
+)
 from vita_mm.tracking import get_backend
 
 
@@ -89,7 +92,7 @@ class RankZeroLoggerHook(LoggerHook):
 
 @HOOKS.register_module()
 class DescriptionHook(Hook):
-    """Writes into checkpoints what model they are of, see :mod:`vita_mm.description`.
+    """Writes into checkpoints what model they are of, see :mod:`vita_mm.models.common.description`.
 
     A config that a description cannot say does not stop the run: its checkpoints then
     need the config.
@@ -140,10 +143,10 @@ class TextOncePerStepHook(Hook):
             head.last_micro_batch = True
 
 
-def text_head(runner) -> VitaCLIPTextHead | None:
+def text_head(runner) -> CLIPTextHead | None:
     """The head of the runner's model, if it has a text side."""
     head = unwrapped(runner.model).cls_head
-    return head if isinstance(head, VitaCLIPTextHead) else None
+    return head if isinstance(head, CLIPTextHead) else None
 
 
 @HOOKS.register_module()
@@ -173,7 +176,7 @@ class SubstituteHook(Hook):
 
 @HOOKS.register_module()
 class ConfusionHook(Hook):
-    """Writes which classes each evaluation confuses, see :mod:`vita_mm.confusion`.
+    """Writes which classes each evaluation confuses, see :mod:`vita_mm.analysis.confusion`.
 
     They are in the folder ``confusion`` beside the log and among the artifacts of the
     MLflow run, in folders of their own for each set of prompts and each split. In a

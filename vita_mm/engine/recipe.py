@@ -9,9 +9,9 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 
-from vita_mm.checkpoints import newest_whole_checkpoint, read_tensors
 from vita_mm.errors import UserError
-from vita_mm.files import hold, read_json, write_json
+from vita_mm.io.checkpoints import newest_whole_checkpoint, read_tensors
+from vita_mm.io.files import hold, read_json, write_json
 from vita_mm.tracking.values import cut, flatten
 
 from .precision import PRECISIONS

@@ -18,7 +18,7 @@ from mmengine.config.utils import ConfigParsingError
 from mmengine.dist import get_world_size, init_dist
 from mmengine.runner import Runner
 
-from vita_mm.arguments import add_common_arguments  # noqa: F401
+from vita_mm.cli.arguments import add_common_arguments  # noqa: F401
 from vita_mm.data.dataset import check_batches
 from vita_mm.errors import UserError
 from vita_mm.tracking import guard, hide_credentials

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 
-from vita_mm.digests import digest_file
+from vita_mm.io.digests import digest_file
 from vita_mm.tracking import get_backend
 
 KEY = 'selection'

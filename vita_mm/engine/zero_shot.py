@@ -19,7 +19,7 @@ class ZeroShotLoop(TestLoop):
     Its metrics are those of the evaluator for each set, ``SET/acc/top1`` and so on.
 
     Args:
-        prompts: name to templates, see :func:`vita_mm.classes.read_templates`. A head
+        prompts: name to templates, see :func:`vita_mm.labels.class_names.read_templates`. A head
             with a learned context that all classes share has this alone, as the set
             ``learned``.
         **kwargs: as in MMEngine's ``TestLoop``.

@@ -1,12 +1,14 @@
 from .actionclip import ActionCLIPTextHead
+from .common.recognizer import CLIPRecognizer
+from .common.text_head import CLIPTextHead
+from .common.vision import CLIPVisionTransformer
 from .efficient_prompt import EfficientPromptTextHead
 from .evl import EVLHead, EVLVisionTransformer
-from .recognizer import CLIPRecognizer, VitaCLIP
-from .text import VitaCLIPTextHead
-from .vision import CLIPVisionTransformer, VitaCLIPVisionTransformer
+from .vita_clip import VitaCLIP, VitaCLIPTextHead, VitaCLIPVisionTransformer
 from .xclip import XCLIPTextHead, XCLIPVisionTransformer
 
 __all__ = [
-    'ActionCLIPTextHead', 'CLIPRecognizer', 'CLIPVisionTransformer', 'EVLHead',
-    'EVLVisionTransformer', 'EfficientPromptTextHead', 'VitaCLIP',
-    'VitaCLIPTextHead', 'VitaCLIPVisionTransformer', 'XCLIPTextHead', 'XCLIPVisionTransformer']
+    'ActionCLIPTextHead', 'CLIPRecognizer', 'CLIPTextHead', 'CLIPVisionTransformer',
+    'EVLHead', 'EVLVisionTransformer', 'EfficientPromptTextHead', 'VitaCLIP',
+    'VitaCLIPTextHead', 'VitaCLIPVisionTransformer', 'XCLIPTextHead',
+    'XCLIPVisionTransformer']

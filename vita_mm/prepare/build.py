@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from vita_mm.classes import read_classes
 from vita_mm.errors import UserError, printable
-from vita_mm.files import fits_a_line, replacing
-from vita_mm.splits import read_candidates
+from vita_mm.io.files import fits_a_line, replacing
+from vita_mm.labels.class_names import read_classes
+from vita_mm.labels.splits import read_candidates
 
 from .layouts import LAYOUTS, SPLITS, VideoList
 from .resize import copy_path, resize_videos

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from vita_mm.classes import read_classes
 from vita_mm.errors import UserError
-from vita_mm.splits import read_candidates, read_split
+from vita_mm.labels.class_names import read_classes
+from vita_mm.labels.splits import read_candidates, read_split
 
 from .kinetics import Clips, class_key, read_part
 from .scan import Files

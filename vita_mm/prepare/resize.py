@@ -14,8 +14,13 @@ from pathlib import Path, PurePosixPath
 
 import av
 import numpy as np
-from rich.progress import (BarColumn, MofNCompleteColumn, Progress, TextColumn,
-                           TimeRemainingColumn)
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from vita_mm.data.readers import Video, turn_of
 from vita_mm.errors import UserError

@@ -8,11 +8,20 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from vita_mm.processes import wait_for_all
+from vita_mm.io.processes import wait_for_all
 
 from .backend import MLflowTracking
-from .probes import (attempt, count_parameters, digest_file, find_clip, find_command,
-                     find_datasets, find_diff, find_environment, find_git)
+from .probes import (
+    attempt,
+    count_parameters,
+    digest_file,
+    find_clip,
+    find_command,
+    find_datasets,
+    find_diff,
+    find_environment,
+    find_git,
+)
 from .values import only_numbers
 
 

@@ -1,0 +1,132 @@
+"""The paper's figures, drawn from what was measured."""
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from vita_mm.analysis.pictures import literal
+from vita_mm.harness.spec.published import read_published
+from vita_mm.harness.spec.suite import Suite
+
+from .results import DONE, Cell, RowResult, TableResult
+from .tables import title_of
+
+# Told apart by marker and line too, for those who print in black and white.
+COLOURS = ('#0b3c6f', '#b5480b', '#2f7d4f', '#6b4c8f', '#4d4d4d')
+MARKERS = 'osD^v'
+LINES = ('-', '-.', ':')  # '--' is a baseline
+OTHERS_MARKERS = '*XP'
+TRADE_OFF = 'table5'  # the numbers behind the paper's Figure 1b
+
+
+def draw(result: TableResult, suite: Suite) -> Figure | None:
+    """The figure of a table; None if it has none, or nothing of it is measured."""
+    asked = result.table.figure
+    if asked is None:
+        return None
+    return KINDS[asked['kind']](result, suite)
+
+
+def lines(result: TableResult, suite: Suite) -> Figure | None:
+    """The first column over ``x``, a line for each series, bars over the seeds.
+
+    A series of a single row, a baseline, is a horizontal line.
+    """
+    column = next(iter(result.table.columns.values()))
+    series: dict[str | None, list[RowResult]] = {}
+    for row in result.rows:
+        if row.row.x is not None:
+            series.setdefault(row.row.series, []).append(row)
+    baselines = {name for name, rows in series.items()
+                 if len(rows) == 1 and len(series) > 1}
+    # Equal steps: the values double, and there may be a 0.
+    ticks = sorted({row.row.x for name, rows in series.items() for row in rows
+                    if name not in baselines})
+    figure, (axes,) = canvas(result, suite, 1)
+    for place, (name, rows) in enumerate(series.items()):
+        points = [(row.row.x, cell) for row in rows
+                  if (cell := measured(row, column.name)) is not None]
+        style = dict(color=COLOURS[place % len(COLOURS)], label=name and literal(name))
+        if points and name in baselines:
+            axes.axhline(points[0][1].mean, linestyle='--', linewidth=1.2, **style)
+        elif points:
+            axes.errorbar([ticks.index(x) for x, _ in points],
+                          [cell.mean for _, cell in points],
+                          yerr=[cell.std or 0 for _, cell in points],
+                          marker=MARKERS[place % len(MARKERS)],
+                          linestyle=LINES[place % len(LINES)], capsize=3, **style)
+    if not axes.has_data():
+        return None
+    axes.set_xticks(range(len(ticks)), [f'{x:g}' for x in ticks])
+    axes.set_xlim(-0.3, len(ticks) - 0.7)
+    axes.set_xlabel(literal(result.table.figure['x']))
+    axes.set_ylabel(literal(title_of(column)))
+    if len(series) > 1:
+        axes.legend(frameon=False)
+    return figure
+
+
+def trade_off(result: TableResult, suite: Suite) -> Figure | None:
+    """A panel for each column in ``y``, over the column ``x``.
+
+    Horizontal bars are over the seeds, vertical ones over the splits. The paper's own
+    points are there only where numbers can be compared with it.
+    """
+    x, ys = result.table.figure['x'], result.table.figure['y']
+    columns = result.table.columns
+    figure, panels = canvas(result, suite, len(ys))
+    for y, axes in zip(ys, panels):
+        for place, row in enumerate(result.rows):
+            across, up = measured(row, x), measured(row, y)
+            if across and up:
+                axes.errorbar(across.mean, up.mean, xerr=across.std, yerr=up.split_std,
+                              color=COLOURS[place % len(COLOURS)], capsize=3,
+                              linestyle='none', marker=MARKERS[place % len(MARKERS)],
+                              markersize=7, label=literal(row.row.label))
+        axes.set_xlabel(literal(title_of(columns[x])))
+        axes.set_ylabel(literal(title_of(columns[y])))
+    if not any(axes.has_data() for axes in panels):
+        return None
+    if suite.compared == 'values':
+        for y, axes in zip(ys, panels):
+            draw_published(axes, x, y)
+    # A panel may lack a point that the other has.
+    entries = {label: handle for axes in panels
+               for handle, label in zip(*axes.get_legend_handles_labels())}
+    figure.legend(entries.values(), entries.keys(), loc='outside lower center',
+                  ncols=2, frameon=False)
+    return figure
+
+
+def draw_published(axes, x: str, y: str) -> None:
+    """The paper's points: hollow, grey, without bars."""
+    points: dict[str, dict] = {}
+    for (table, row, metric), published in read_published().items():
+        if table == TRADE_OFF:
+            points.setdefault(row, {})[metric] = published
+    for place, point in enumerate(points.values()):
+        if x in point and y in point:
+            axes.plot(point[x].value, point[y].value, linestyle='none', markersize=10,
+                      marker=OTHERS_MARKERS[place % len(OTHERS_MARKERS)],
+                      markerfacecolor='none', markeredgecolor='0.35',
+                      label=f'paper: {point[x].label}')
+
+
+KINDS = dict(lines=lines, trade_off=trade_off)
+
+
+def canvas(result: TableResult, suite: Suite, panels: int) -> tuple[Figure, list]:
+    """An empty figure, without pyplot's global state."""
+    figure = Figure(figsize=(5.5 if panels == 1 else 4.2 * panels, 4.2),
+                    layout='constrained')
+    FigureCanvasAgg(figure)
+    figure.suptitle(literal(f'{result.table.title}, {suite.title}'), fontsize=10)
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    for panel in axes:
+        panel.spines[['top', 'right']].set_visible(False)
+        panel.grid(axis='y', color='0.9')
+        panel.set_axisbelow(True)
+    return figure, list(axes)
+
+
+def measured(row: RowResult, column: str) -> Cell | None:
+    cell = row.cells.get(column)
+    return cell if cell is not None and cell.state == DONE else None

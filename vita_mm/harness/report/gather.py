@@ -1,0 +1,90 @@
+"""Collect the numbers of a suite from the folders of its runs."""
+from collections import defaultdict
+
+from vita_mm.harness.run.folder import ABSENT, DONE, FAILED, STALE
+from vita_mm.harness.run.plan import Place, Plan, Run
+from vita_mm.harness.spec.published import read_published
+
+from .results import Cell, RowResult, TableResult, others_of
+
+# The worst of a cell's runs is the state of the cell.
+ORDER = (FAILED, STALE)
+
+
+def gather(plan: Plan) -> list[TableResult]:
+    """What is measured, beside what is published; from folders only, nothing runs."""
+    published = read_published()
+    places: dict[tuple, list[Place]] = defaultdict(list)
+    for place in plan.places:
+        places[place.row.id, place.column.name].append(place)
+    results = []
+    for table in plan.suite.tables:
+        rows = [RowResult(row, {
+            name: collect(places[row.id, name],
+                          published.get((table.name, row.published, name)))
+            for name in table.columns if (row.id, name) in places})
+            for row in table.rows]
+        results.append(TableResult(table, rows, others_of(table, published)))
+    return results
+
+
+def collect(places: list[Place], paper) -> Cell:
+    """One cell, from its runs of all seeds."""
+    cell = Cell(places[0].column, paper=paper)
+    causes = [cause_of(place.run) for place in places]
+    for place in places:
+        if place.run.done:
+            measure(cell, place)
+    states = [run.standing.state for run in causes]
+    cell.state = next((state for state in ORDER if state in states),
+                      DONE if cell.values else cell.state)
+    for run in causes:
+        if cell.error is None and cell.state in (FAILED, ABSENT) \
+                and run.standing.state == cell.state:
+            cell.error = last_words(run)
+    return cell
+
+
+def cause_of(run: Run) -> Run:
+    """The run that says how this one stands: its training, where that was not done."""
+    trained = run.trained
+    return trained if trained and trained.standing.state in (FAILED, ABSENT) else run
+
+
+def measure(cell: Cell, place: Place) -> None:
+    """Add the numbers of one seed."""
+    metrics, column = place.run.folder.metrics, place.column
+    prefix = column.metric.rpartition('acc/')[0] + 'acc/'
+    if column.metric not in metrics:
+        cell.state, cell.error = FAILED, (
+            f'{place.run.name} has no metric {column.metric!r}; it has '
+            + ', '.join(sorted(metrics)))
+        return
+    cell.values[place.seed] = metrics[column.metric] * column.scale
+    cell.folders[place.seed] = place.run.folder.path
+    if column.std is not None:
+        cell.spreads[place.seed] = metrics[column.std] * column.scale
+    if f'{prefix}videos_read' in metrics:
+        cell.videos = int(metrics[f'{prefix}videos_read'])
+        cell.unreadable = int(metrics[f'{prefix}videos_unreadable'])
+
+
+def last_words(run: Run) -> str:
+    """Why a run failed or cannot be run, in a line; the log has the rest."""
+    lines = (run.folder.status or {}).get('last_lines') or []
+    return '; '.join([*run.standing.reasons, *lines[-1:]]) or None
+
+
+def find_machine(plan: Plan) -> dict[str, str]:
+    """Versions and hardware of the runs; several values where runs differ."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for run in plan.runs.values():
+        if run.done:
+            manifest = run.folder.manifest
+            # Runs of before it was recorded have no precision; theirs was float32.
+            precision = manifest.get('precision', 'float32')
+            for key, value in {**manifest['environment'], **manifest['git'],
+                               'precision': precision}.items():
+                found[key.removeprefix('env.')][str(value)] = None
+    return {key: ', '.join(values) for key, values in found.items()
+            if not key.startswith('mlflow.')}

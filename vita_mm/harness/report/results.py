@@ -1,0 +1,119 @@
+"""What has been measured, beside what was published: the content of a report."""
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vita_mm.harness.spec.published import Figure
+from vita_mm.harness.spec.suite import Claim, Column, Row, Suite, Table
+
+# States of a cell's runs, see vita_mm.harness.run.folder.
+DONE, STALE, FAILED, ABSENT = 'done', 'stale', 'failed', 'not run'
+
+
+@dataclass
+class Cell:
+    """One number of a row.
+
+    Attributes:
+        column: as it is in this row.
+        state: ``done`` if at least one seed is and none is stale or has failed.
+        values: measured, by seed, in the unit of the column.
+        spreads: standard deviation over the splits, by seed; empty without splits.
+        videos: how many were read.
+        unreadable: how many could not be.
+        paper: the published figure, if there is one.
+        error: last words of a failed run.
+        folders: folder of the run that measured it, by seed.
+    """
+    column: Column
+    state: str = ABSENT
+    values: dict[int, float] = field(default_factory=dict)
+    spreads: dict[int, float] = field(default_factory=dict)
+    videos: int | None = None
+    unreadable: int = 0
+    paper: Figure | None = None
+    error: str | None = None
+    folders: dict[int, Path] = field(default_factory=dict)
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.fmean(self.values.values()) if self.values else None
+
+    @property
+    def std(self) -> float | None:
+        """Over the seeds (ddof=1); None with fewer than two."""
+        return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
+
+    @property
+    def split_std(self) -> float | None:
+        """Over the splits (ddof=0), the mean of the seeds."""
+        return statistics.fmean(self.spreads.values()) if self.spreads else None
+
+    @property
+    def delta(self) -> float | None:
+        """Ours minus the paper's."""
+        if self.paper is None or self.mean is None:
+            return None
+        return self.mean - self.paper.value
+
+    def tolerance(self, row: Row) -> float:
+        """How far from the paper's figure is reproduced, in the unit of the column."""
+        own = self.column.tolerance
+        return row.tolerance if own is None else own
+
+    def verdict(self, suite: Suite, row: Row) -> str:
+        """``reproduced``, ``above``, ``below``, ``protocol differs``,
+        ``no published figure``, or the state."""
+        if self.state != DONE:
+            return self.state
+        if self.paper is None:
+            return 'no published figure'
+        if suite.compared != 'values':
+            return 'protocol differs'
+        if abs(self.delta) <= self.tolerance(row) + 1e-9:
+            return 'reproduced'
+        return 'above' if self.delta > 0 else 'below'
+
+
+@dataclass
+class RowResult:
+    row: Row
+    cells: dict[str, Cell]  # by column; without those that the row does not have
+
+
+@dataclass
+class TableResult:
+    table: Table
+    rows: list[RowResult]
+    # Rows of the paper's table that the suite does not have: name in the published
+    # figures to column to figure, in the paper's order.
+    others: dict[str, dict[str, Figure]] = field(default_factory=dict)
+
+    def cell(self, row: str, column: str) -> Cell | None:
+        return next(result.cells.get(column) for result in self.rows
+                    if result.row.name == row)
+
+
+def others_of(table: Table, published: dict[tuple[str, str, str], Figure]
+              ) -> dict[str, dict[str, Figure]]:
+    """The paper's rows of a table that no row of the suite names, see TableResult."""
+    named = {row.published for row in table.rows}
+    others: dict[str, dict[str, Figure]] = {}
+    for (name, row, metric), figure in published.items():
+        if name == table.name and row not in named and metric in table.columns:
+            others.setdefault(row, {})[metric] = figure
+    return others
+
+
+@dataclass
+class Check:
+    """How a claim came out.
+
+    Attributes:
+        outcome: ``holds``, ``does not hold``, ``not decided`` (too few seeds, or within
+            noise) or ``not run``.
+        detail: the statistics, in one line.
+    """
+    claim: Claim
+    outcome: str
+    detail: str

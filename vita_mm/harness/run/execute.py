@@ -1,0 +1,210 @@
+"""Execute runs of a suite, one after the other, in this process or group of processes.
+
+    python -m vita_mm.harness.run.execute FOLDER... [--launcher none|pytorch|slurm]
+
+Each folder holds what was asked for (``run.json``, ``config.py``). What is done already
+is passed over; a training goes on from its newest whole checkpoint, and an evaluation
+refuses weights that are not those of its training. Used by benchmarks/run_ablations.py.
+"""
+import argparse
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch.distributed
+from mmengine.config import Config
+from mmengine.dist import barrier, get_world_size, is_main_process
+from mmengine.runner import Runner
+
+from vita_mm.engine.runs import build_runner, join_group, keep_test_only
+from vita_mm.errors import UserError, cli_errors
+from vita_mm.io.checkpoints import newest_whole_checkpoint, read_tensors, write_atomically
+from vita_mm.io.digests import TRUST, TRUSTED, digest_file
+from vita_mm.io.files import hold, write_json
+from vita_mm.tracking import guard
+from vita_mm.tracking.probes import (
+    attempt,
+    count_parameters,
+    find_clip,
+    find_datasets,
+    find_environment,
+    find_git,
+)
+from vita_mm.tracking.values import only_numbers
+
+from .folder import DONE, RunFolder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('folders', nargs='+', type=Path)
+    parser.add_argument('--launcher', default='none',
+                        choices=('none', 'pytorch', 'slurm'))
+    args = parser.parse_args()
+    folders = [RunFolder(path) for path in args.folders]
+    join_group(Config(dict(launcher=args.launcher,
+                           env_cfg=dict(dist_cfg=dict(backend='nccl')))))
+    held = []  # locks, for as long as this process lives
+    for folder in folders:
+        append_output_to(folder.log)
+        # A job of an earlier sweep may still be at work there.
+        if is_main_process():
+            held.append(hold(folder.path / 'lock', f'{folder.path} is being run'))
+        if (folder.status or {}).get('state') != DONE:
+            execute(folder, args.launcher)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def append_output_to(path: Path) -> None:
+    """Send standard output and error, those of child processes included, to a file."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(file, stream.fileno())
+    os.close(file)
+
+
+def execute(folder: RunFolder, launcher: str) -> None:
+    """Train or evaluate; write what came out, the status last."""
+    start = time.monotonic()
+    asked = folder.asked
+    config = Config.fromfile(folder.path / 'config.py')
+    config.launcher = launcher
+    config.work_dir = str(folder.work)
+    config.experiment_name = asked['name']
+    for backend in config.visualizer.vis_backends:
+        if backend.type == 'MLflowTracking':
+            backend.update(parent=asked['parent'],
+                           tags={'suite': asked['suite'], 'run': asked['name']})
+    trained = asked['trained'] and RunFolder(asked['trained'])
+    if trained:
+        # Not known before the training is done, and that may have been a moment ago.
+        asked['inputs']['weights'] = trained.manifest['checkpoint']['sha256']
+        if is_main_process():
+            write_json(folder.path / 'run.json', asked)
+    # The digests of this run are compared with those that the plan made.
+    os.environ[TRUST] = str(int(any(
+        digest.startswith(TRUSTED) for digest in asked['inputs']['data'].values())))
+    run = train if config.get('train_cfg') else test
+    runner, metrics, checkpoint = run(config, trained)
+    if is_main_process():
+        manifest = make_manifest(runner, asked, checkpoint)
+        check_data(manifest, asked['inputs'])
+        if trained:  # once more, for the file was read in between
+            check_weights(checkpoint, trained, manifest['checkpoint']['sha256'])
+        folder.finish(manifest, metrics, time.monotonic() - start)
+    if torch.distributed.is_initialized():
+        barrier()
+
+
+def train(config: Config, _) -> tuple[Runner, dict, Path]:
+    """Train to the end; the last weights count, no choice is made on a test set."""
+    divide_batch(config, get_world_size())
+    config.default_hooks.checkpoint.save_best = None
+    newest = newest_whole_checkpoint(config.work_dir)
+    if newest is not None:
+        config.load_from, config.resume = str(newest), True
+    runner = build_runner(config)
+    with guard(runner):
+        runner.train()
+    counts = count_parameters(runner.model)
+    return (runner, dict(trainable_parameters=counts['run.trainable_parameters']),
+            keep_weights(config.work_dir))
+
+
+def keep_weights(work_dir: str) -> Path:
+    """The last weights without what only a training needs, in a file of their own.
+
+    Raises:
+        UserError: if the training left no checkpoint.
+    """
+    path = Path(work_dir, 'weights.pth')
+    if is_main_process():
+        last = newest_whole_checkpoint(work_dir)
+        if last is None:
+            raise UserError(f'the training left no checkpoint in {work_dir}: let '
+                            'default_hooks.checkpoint save one')
+        content = read_tensors(last)
+        write_atomically(dict(meta=content.get('meta', {}),
+                              state_dict=content['state_dict']), path)
+    return path
+
+
+def test(config: Config, trained: RunFolder | None) -> tuple[Runner, dict, Path | None]:
+    checkpoint = trained and Path(trained.manifest['checkpoint']['path'])
+    if checkpoint:
+        read_tensors(checkpoint)
+        check_weights(checkpoint, trained, digest_file(checkpoint))
+        config.load_from = str(checkpoint)
+    keep_test_only(config)
+    runner = build_runner(config)
+    with guard(runner):
+        metrics = only_numbers(runner.test())
+    return runner, {**metrics, **(trained.metrics if trained else {})}, checkpoint
+
+
+def check_weights(checkpoint: Path, trained: RunFolder, digest: str) -> None:
+    """What is evaluated must be what was trained.
+
+    Raises:
+        UserError: if the file has another digest than the training recorded.
+    """
+    expected = trained.manifest['checkpoint']['sha256']
+    if digest != expected:
+        raise UserError(
+            f'{checkpoint} is not what was trained: its SHA-256 is {digest[:12]}…, that '
+            f'of the training {expected[:12]}…; put the file back, or remove '
+            f'{trained.path} to train again')
+
+
+def divide_batch(config: Config, processes: int) -> None:
+    """Keep the clips of a step, whatever the number of processes.
+
+    ``auto_scale_lr.base_batch_size`` is the total; a process takes at most the
+    ``batch_size`` of the config at once and accumulates gradients beyond that.
+
+    Raises:
+        UserError: if the total cannot be divided so.
+    """
+    total = config.auto_scale_lr.base_batch_size
+    most = config.train_dataloader.batch_size
+    share, rest = divmod(total, processes)
+    steps = next((n for n in range(1, share + 1)
+                  if share % n == 0 and share // n <= most), 0)
+    if rest or not steps:
+        raise UserError(f'{total} clips a step cannot be divided among {processes} '
+                        'processes: take a number that divides it')
+    config.train_dataloader.batch_size = share // steps
+    if steps > 1:
+        config.optim_wrapper.accumulative_counts = steps
+
+
+def make_manifest(runner: Runner, asked: dict, checkpoint: Path | None) -> dict:
+    loops = dict(train=runner._train_loop, test=runner._test_loop)
+    return dict(
+        name=asked['name'], seed=runner.seed, command=sys.argv,
+        precision=runner.cfg.get('precision') or 'float32',
+        environment=attempt(find_environment),
+        git=attempt(find_git, Path(__file__).parent),
+        clip=attempt(find_clip, runner.model),
+        datasets=attempt(find_datasets, loops) or [],
+        checkpoint=checkpoint and dict(path=str(checkpoint.resolve()),
+                                       sha256=digest_file(checkpoint)))
+
+
+def check_data(manifest: dict, inputs: dict) -> None:
+    """The numbers must be of the data that the plan saw."""
+    for dataset in manifest['datasets']:
+        expected = inputs['data'].get(dataset['context'])
+        if expected not in (None, dataset['digest']):
+            raise UserError(f'{dataset["source"]} or its videos changed while the '
+                            'suite ran: start it again')
+
+
+if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with cli_errors():
+        main()

@@ -1,0 +1,258 @@
+"""What the result of a run depends on: its config, our code, the data, CLIP."""
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from mmaction.registry import DATASETS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from vita_mm.errors import UserError
+from vita_mm.io.digests import TRUSTED, digest_files, digests_of, trusts_data
+from vita_mm.labels.class_names import read_classes, read_templates
+from vita_mm.tracking.values import flatten
+
+from .closure import digest_code
+
+ALWAYS = ('model', 'data_preprocessor', 'custom_hooks', 'default_hooks')
+TRAINING = (*ALWAYS, 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler',
+            'auto_scale_lr', 'randomness', 'model_wrapper_cfg', 'sync_bn', 'compile')
+TESTING = (*ALWAYS, 'test_dataloader', 'test_cfg', 'test_evaluator')
+# The number of clips a step is auto_scale_lr.base_batch_size, however it is divided;
+# samples are seeded by epoch and index, whoever reads them. Of CLIP, the content counts.
+IDLE = {'auto_scale_lr.enable', 'train_cfg.val_interval', 'train_cfg.val_begin',
+        'train_cfg.dynamic_intervals', 'model.clip.pretrained',
+        'model.backbone.checkpointing',
+        *(f'{loop}_dataloader.{key}' for loop in ('train', 'test') for key in (
+            'batch_size', 'num_workers', 'persistent_workers', 'pin_memory',
+            'prefetch_factor'))}
+# Hooks that only look on.
+OBSERVERS = {'runtime_info', 'timer', 'logger', 'checkpoint', 'visualization'}
+OBSERVER_TYPES = {'ConfusionHook', 'DescriptionHook', 'FiniteHook', 'SelectionHook',
+                  'TrackingHook'}
+# Keys of files that are digested with what they belong to.
+DIGESTED = {'ann_file', 'arch', 'classes', 'pretrained'}
+
+
+def find_inputs(config: Config, weights: str | None = None) -> dict:
+    """The inputs of one run, see :meth:`Inputs.of`."""
+    return dict(Inputs().of(config), weights=weights)
+
+
+class Part(NamedTuple):
+    """What stands under one key of a config.
+
+    Attributes:
+        value: MMEngine's, of which this is.
+        settings: the same as plain dicts and lists.
+        leaves: dotted key to value, without those that are idle.
+        types: the classes that are named.
+        paths: dotted key to what may be a file.
+    """
+    value: object
+    settings: object
+    leaves: dict[str, str]
+    types: frozenset
+    paths: dict[str, str]
+
+
+class Inputs:
+    """Finds the inputs of runs; what they share is looked at once.
+
+    Args:
+        trust_data: do not read videos, see :func:`vita_mm.io.digests.digests_of`.
+    """
+
+    def __init__(self, trust_data: bool | None = None) -> None:
+        self.trust_data = trusts_data() if trust_data is None else trust_data
+        self._parts: dict[tuple[str, int], Part] = {}
+        self._code: dict[tuple, dict] = {}
+        self._datasets: dict[str, tuple[str, str] | UserError] = {}
+        self._files: dict[str, str | None] = {}
+
+    def of(self, config: Config) -> dict:
+        """The inputs of a run, in parts that can be compared one by one.
+
+        Args:
+            config: resolved; it trains if it has a ``train_cfg``.
+
+        Returns:
+            ``config`` (dotted key to value), ``code`` (file to digest), ``data`` (loop,
+            list or key to digest), ``looks`` (loop to the digest of the sizes and times
+            of its videos), ``clip`` (file to digest), ``weights`` (digest of the
+            checkpoint that is evaluated, not known here: None), and ``missing``: why
+            some of these files cannot be read, if so.
+        """
+        trains = config.get('train_cfg') is not None
+        parts = {key: self._part(key, config.get(key))
+                 for key in (TRAINING if trains else TESTING)
+                 if config.get(key) is not None}
+        leaves = dict(precision=repr(config.get('precision') or 'float32'))
+        for part in parts.values():
+            leaves.update(part.leaves)
+        found = dict(config=leaves, code=self._find_code(parts, config), data={},
+                     looks={}, clip={}, weights=None, missing=None)
+        try:
+            self._find_files(found, parts, 'train' if trains else 'test')
+            weights = config.get('load_from')
+            if weights:
+                found['data']['load_from'] = self._digest(weights) or weights
+        except (UserError, OSError) as error:
+            found['missing'] = str(error)
+        return found
+
+    def _part(self, key: str, value) -> Part:
+        """Configs share most of their parts, which are not changed in place."""
+        known = self._parts.get((key, id(value)))
+        if known is None:
+            settings = deciding(key, Config({key: value}).to_dict()[key])
+            named = list(walk(settings, key))
+            known = self._parts[key, id(value)] = Part(
+                value, settings,
+                {name: repr(leaf) for name, leaf in flatten({key: settings})
+                 if name not in IDLE},
+                frozenset(leaf for name, leaf in named if last_word(name) in (
+                    'type', 'constructor') and isinstance(leaf, (str, type))),
+                {name: leaf for name, leaf in named if last_word(name) not in DIGESTED
+                 and isinstance(leaf, str) and {'.', os.sep} & set(leaf)})
+        return known
+
+    def _find_code(self, parts: dict[str, Part], config: Config) -> dict[str, str]:
+        types = frozenset().union(*(part.types for part in parts.values()))
+        plugins = tuple(plugins_of(config))
+        if (types, plugins) not in self._code:
+            self._code[types, plugins] = digest_code(types, plugins)
+        return self._code[types, plugins]
+
+    def _find_files(self, found: dict, parts: dict[str, Part], loop: str) -> None:
+        settings = {key: part.settings for key, part in parts.items()}
+        data, model = found['data'], settings.get('model', {})
+        for name in ('arch', 'pretrained'):
+            value = model.get('clip', {}).get(name)
+            if isinstance(value, str):  # a tag of open_clip stands for itself
+                found['clip'][name] = self._digest(value) or value
+        for part in parts.values():
+            data.update((name, digest) for name, path in part.paths.items()
+                        if (digest := self._digest(path)))
+        classes = model.get('cls_head', {}).get('classes')
+        if classes is not None:
+            data['classes'] = digest_text(repr(read_classes(classes)))
+        if loop == 'test':
+            data.update(self._digest_protocol(settings))
+        loader = settings.get(f'{loop}_dataloader')
+        if not loader:
+            raise UserError(f'the config has no {loop}_dataloader')
+        data[loop], found['looks'][loop] = self._digest_dataset(loader['dataset'], loop)
+
+    def _digest_protocol(self, settings: dict) -> Iterator[tuple[str, str]]:
+        """The lists that an evaluation reads beside its dataset."""
+        evaluator = settings.get('test_evaluator')
+        candidates = evaluator.get('candidates') if isinstance(evaluator, dict) else None
+        for number, file in enumerate(candidates or [], 1):
+            if self._digest(file) is None:
+                raise UserError(f'cannot read {file}, a list of candidates')
+            yield f'candidates {number}', self._digest(file)
+        for name, templates in settings.get('test_cfg', {}).get('prompts', {}).items():
+            yield f'prompts {name}', digest_text(repr(read_templates(templates)))
+
+    def _digest_dataset(self, settings: dict, loop: str) -> tuple[str, str]:
+        """Digests of a dataset, whatever is then done with its videos."""
+        if 'pipeline' in settings:  # else it is no dataset of samples, but wraps one
+            settings = dict(settings, pipeline=[], serialize_data=False)
+        key = repr(settings)
+        if key not in self._datasets:
+            init_default_scope('mmaction')
+            try:
+                self._datasets[key] = digests_of(DATASETS.build(settings),
+                                                 self.trust_data)
+            except (UserError, OSError) as error:
+                self._datasets[key] = UserError(str(error))
+            except (KeyError, TypeError, ValueError, AssertionError) as error:
+                self._datasets[key] = UserError(
+                    f'the dataset of {loop}_dataloader does not build: {error}')
+        found = self._datasets[key]
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+    def _digest(self, path: str) -> str | None:
+        """Digest of a file; None if there is none."""
+        if path not in self._files:
+            self._files[path] = digest_files([path]).get(path)
+        return self._files[path]
+
+
+def deciding(key: str, settings):
+    """What stands under a key of a config without the hooks that only look on."""
+    if key == 'custom_hooks':
+        return [hook for hook in settings if not isinstance(hook, dict)
+                or hook.get('type') not in OBSERVER_TYPES]
+    if key == 'default_hooks':
+        return {name: hook for name, hook in settings.items() if name not in OBSERVERS}
+    return settings
+
+
+def plugins_of(config: Config) -> list[str]:
+    """The modules that a config imports."""
+    imports = (config.get('custom_imports') or {}).get('imports') or []
+    return [imports] if isinstance(imports, str) else list(imports)
+
+
+def last_word(key: str) -> str:
+    return key.rpartition('.')[2]
+
+
+def walk(value, name: str) -> Iterator[tuple[str, object]]:
+    """The leaves of nested dicts and lists with dotted names."""
+    if isinstance(value, (dict, list, tuple)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in items:
+            yield from walk(inner, f'{name}.{key}')
+    else:
+        yield name, value
+
+
+def identity(inputs: dict, *more) -> str:
+    """One text for equal inputs, and another for others."""
+    content = [inputs[part] for part in ('config', 'code', 'data', 'clip', 'missing')]
+    return digest_text(json.dumps([*content, *more], sort_keys=True))
+
+
+def differences(old: dict, new: dict, trust_code: bool = False) -> list[str]:
+    """Why a result with the old inputs is not one with the new; empty if it is."""
+    found = []
+    for key in sorted(set(old['config']) | set(new['config'])):
+        before, after = old['config'].get(key), new['config'].get(key)
+        if before != after:
+            found.append(f'{key}: {before} -> {after}')
+    for part, name in (('code', 'code'), ('data', 'data'), ('clip', 'CLIP')):
+        if part == 'code' and trust_code:
+            continue
+        # A report can be written where the data are not: what is missing may be equal.
+        keys = set(new[part]) if new['missing'] else set(old[part]) | set(new[part])
+        changed = sorted(key for key in keys if old[part].get(key) != new[part].get(key)
+                         and not (part == 'data' and is_trusted(old, new, key)))
+        if changed:
+            found.append(f'{name} changed: {", ".join(changed)}')
+    found += [f'the videos of {key} were trusted, not read: say --trust-data again, or '
+              'run it again' for key in sorted(new['data'])
+              if trusts(old, key) and not trusts(new, key)]
+    if old['weights'] != new['weights']:
+        found.append('the model is trained anew')
+    return found
+
+
+def is_trusted(old: dict, new: dict, key: str) -> bool:
+    """Whether data are not known to have changed, for one side was not read."""
+    looks = [inputs.get('looks', {}).get(key) for inputs in (old, new)]
+    return trusts(old, key) != trusts(new, key) and looks[0] == looks[1]
+
+
+def trusts(inputs: dict, key: str) -> bool:
+    return inputs['data'].get(key, '').startswith(TRUSTED)
+
+
+def digest_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

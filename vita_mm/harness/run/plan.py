@@ -1,0 +1,343 @@
+"""From a suite to runs: which trainings and evaluations its numbers need."""
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmengine.config import Config
+
+from vita_mm.engine.runs import keep_test_only, load_config, override, use_trained_model
+from vita_mm.errors import UserError
+from vita_mm.harness.spec.suite import ROOT, Column, Row, Suite, Table, has_cell
+from vita_mm.io.files import read_json
+
+from .folder import ABSENT, DONE, INTERRUPTED, STALE, RunFolder, Standing
+from .inputs import Inputs, identity, plugins_of
+from .names import Names, choose, names_of_test, names_of_training
+
+SEED = 'randomness.seed'
+
+
+@dataclass(eq=False)
+class Recipe:
+    """What rows ask for, whatever the seed: the same for all that ask for the same.
+
+    Attributes:
+        source: config file, for estimates.
+        config: resolved, without the seed. Recipes share parts of their configs, which
+            are therefore never changed in place.
+        inputs: of :class:`Inputs`.
+        content: digest of all that decides the result.
+        names: what it may be called; of an evaluation, behind its training's name.
+        trained: the training whose weights are evaluated; None for frozen CLIP, and for
+            a training itself.
+        rows: the first of those that ask for it, by how they write it.
+        name: of its folder.
+    """
+    source: str
+    config: Config
+    inputs: dict
+    content: str
+    names: Names
+    trained: 'Recipe | None' = None
+    rows: dict[str, str] = field(default_factory=dict)
+    name: str = ''
+
+    @property
+    def trains(self) -> bool:
+        return self.config.get('train_cfg') is not None
+
+
+@dataclass(eq=False)
+class Run:
+    """A training, or an evaluation of a training's weights or of frozen CLIP.
+
+    Attributes:
+        recipe: what it is but for the seed.
+        seed: of the training.
+        folder: where it lies.
+        trained: the training whose weights are evaluated, see :class:`Recipe`.
+        inputs: see :class:`Inputs`; the ``weights`` of an evaluation are None until
+            its training is done.
+        standing: whether it is done, and why not.
+    """
+    recipe: Recipe
+    seed: int
+    folder: RunFolder
+    inputs: dict
+    trained: 'Run | None' = None
+    standing: Standing = field(default_factory=lambda: Standing(ABSENT))
+
+    @property
+    def name(self) -> str:
+        """Of the folder, such as ``vita_mini,num_global=0/seed1``."""
+        return f'{self.recipe.name}/seed{self.seed}'
+
+    @property
+    def source(self) -> str:
+        return self.recipe.source
+
+    @property
+    def trains(self) -> bool:
+        return self.recipe.trains
+
+    @property
+    def config(self) -> Config:
+        """Resolved, the seed included."""
+        if not self.trains:
+            return self.recipe.config
+        return changed(self.recipe.config, {SEED: self.seed}, self.name)
+
+    @property
+    def done(self) -> bool:
+        return self.standing.state == DONE
+
+
+@dataclass
+class Place:
+    """Where a number of the suite comes from: a run, and a name in its metrics."""
+    table: Table
+    row: Row
+    column: Column
+    seed: int
+    run: Run
+
+
+class Plan:
+    """The runs of a suite, each once, however many rows share it.
+
+    Two rows share a run exactly if all that decides its result is equal: see
+    :class:`Inputs`. How they write it does not count.
+
+    Args:
+        suite: what to run.
+        out: its folder.
+        seeds: how many, for rows that train.
+        options: dotted config key to value, on top of every config it fits.
+        trust_code: results stay valid when our code has changed.
+        trust_data: see :class:`Inputs`.
+    """
+
+    def __init__(self, suite: Suite, out: Path, seeds: int, options: dict | None = None,
+                 trust_code: bool = False, trust_data: bool | None = None) -> None:
+        self.suite = suite
+        self.out = Path(out)
+        self.options = {**suite.override, **(options or {})}
+        self.trust_code = trust_code
+        self._inputs = Inputs(trust_data)
+        self._configs: dict[str, Config] = {}
+        self.recipes: dict[str, Recipe] = {}
+        cells = [(table, row, self._recipes_of(table, row))
+                 for table, row in suite.rows()]
+        self._name_recipes()
+        self.runs: dict[str, Run] = {}
+        self.places: list[Place] = []
+        self._users: dict[str, dict[str, None]] = {}
+        self._evaluations: dict[str, list[Run]] = {}
+        for table, row, columns in cells:
+            for seed in range(seeds if row.train else 1):
+                for name, recipe in columns.items():
+                    self.places.append(Place(table, row, table.column(row, name), seed,
+                                             self._run(recipe, seed, row)))
+        self.refresh()
+
+    def _recipes_of(self, table: Table, row: Row) -> dict[str, Recipe]:
+        """The evaluations that give a row its numbers, by column."""
+        tests = {name: table.column(row, name).test for name in table.columns
+                 if has_cell(row, name)}
+        if row.train is None:
+            return {name: self._add(row, test, for_test(self._read(test)), test)
+                    for name, test in tests.items()}
+        plain = self._read(row.train)
+        config = changed(plain, row.override, f'{row.id}: override')
+        changes = {key: value for key, value in row.override.items()
+                   if lookup(plain, key) != value}
+        trained = self._add(row, row.train, config, row.train, changes)
+        return {name: self._evaluation(row, test, config, changes, trained)
+                for name, test in tests.items()}
+
+    def _evaluation(self, row: Row, test: str | None, trained: Config, changes: dict,
+                    training: Recipe) -> Recipe:
+        """Of a training, whose own test set has what the row changes in it."""
+        if test is None:
+            changes = {key: value for key, value in changes.items()
+                       if key.startswith('test_')}
+            return self._add(row, row.train, for_test(trained), None, changes, training)
+        config = copy.deepcopy(for_test(self._read(test)))
+        use_trained_model(config, trained)
+        imports = [*plugins_of(config), *plugins_of(trained)]
+        config.custom_imports = dict(imports=list(dict.fromkeys(imports)),
+                                     allow_failed_imports=False)
+        return self._add(row, test, config, test, trained=training)
+
+    def _read(self, path: str) -> Config:
+        """The config of a file with the options of the suite; it is read once."""
+        if path not in self._configs:
+            config = load_config(ROOT / path)
+            fitting = {key: value for key, value in self.options.items()
+                       if config.get(key.split('.')[0]) is not None}
+            self._configs[path] = changed(config, fitting,
+                                          f'the options of the suite, on {path}')
+        return self._configs[path]
+
+    def _add(self, row: Row, source: str, config: Config, path: str | None,
+             changes: dict | None = None, trained: Recipe | None = None) -> Recipe:
+        """The recipe with this content."""
+        inputs = self._inputs.of(config)
+        trains = config.get('train_cfg') is not None
+        if trains:
+            inputs['config'].pop(SEED, None)
+        content = identity(inputs, trained and trained.content)
+        names = (names_of_training if trains else names_of_test)(
+            path, changes or {}, content)
+        recipe = self.recipes.setdefault(
+            content, Recipe(source, config, inputs, content, names, trained))
+        recipe.names.spellings.append(names.choices[0])
+        written = f'{path} {sorted(row.override.items()) if trains else changes}'
+        recipe.rows.setdefault(written, row.id)
+        return recipe
+
+    def _name_recipes(self) -> None:
+        """Trainings first, for the names of evaluations begin with theirs."""
+        taken: set[str] = set()
+        for trained in (False, True):
+            recipes = [recipe for recipe in self.recipes.values()
+                       if (recipe.trained is not None) == trained]
+            asked = [recipe.names if recipe.trained is None else Names(*(
+                [f'{recipe.trained.name}@{name}' for name in names]
+                for names in (recipe.names.choices, recipe.names.spellings)))
+                for recipe in recipes]
+            chosen = choose(asked, taken,
+                            lambda number, name: self._holds(name, recipes[number]),
+                            lambda name: (self.out / 'runs' / name).is_dir())
+            for recipe, name in zip(recipes, chosen):
+                recipe.name = name
+
+    def _holds(self, name: str, recipe: Recipe) -> bool:
+        """Whether a folder is of this recipe, be it stale or not."""
+        for path in sorted((self.out / 'runs' / name).glob('seed*/run.json')):
+            asked = read_json(path)
+            if asked is None:
+                continue
+            config = {key: value for key, value in asked['inputs']['config'].items()
+                      if key != SEED}
+            trained = asked['trained'] and Path(asked['trained']).parent.name
+            return (config == recipe.inputs['config']
+                    and asked['inputs']['clip'] == recipe.inputs['clip']
+                    and trained == (recipe.trained and recipe.trained.name))
+        return False
+
+    def _run(self, recipe: Recipe, seed: int, row: Row) -> Run:
+        """The run of a recipe; it gets one more user."""
+        name = f'{recipe.name}/seed{seed}'
+        trained = recipe.trained and self._run(recipe.trained, seed, row)
+        if name not in self.runs:
+            inputs = dict(recipe.inputs)
+            if recipe.trains:
+                inputs['config'] = {**inputs['config'], SEED: repr(seed)}
+            self.runs[name] = Run(recipe, seed, RunFolder(self.out / 'runs' / name),
+                                  inputs, trained)
+            if trained is not None:
+                self._evaluations.setdefault(trained.name, []).append(self.runs[name])
+        self._users.setdefault(name, {})[row.id] = None
+        return self.runs[name]
+
+    def refresh(self) -> None:
+        """Look at the folders again; trainings first, for evaluations need them."""
+        for run in sorted(self.runs.values(), key=lambda run: run.trained is not None):
+            self.look(run)
+
+    def look(self, run: Run) -> None:
+        """Look at the folder of one run again."""
+        trained = run.trained
+        run.inputs['weights'] = trained.folder.manifest['checkpoint']['sha256'] \
+            if trained is not None and trained.done else None
+        run.standing = run.folder.standing(run.inputs, self.trust_code)
+        if trained is not None and not trained.done:
+            # An old result is stale: its model is not the one asked for.
+            run.standing = Standing(
+                ABSENT if run.standing.state in (ABSENT, INTERRUPTED) else STALE,
+                [f'needs {trained.name}, which is {trained.standing.state}'])
+        if run.inputs['missing'] and not run.done:
+            run.standing = Standing(ABSENT, [run.inputs['missing']])
+
+    def select(self, only: str | None) -> list[Run]:
+        """The runs that the rows fitting a pattern need, trainings before evaluations.
+
+        Raises:
+            UserError: if no row fits.
+        """
+        chosen = {id(row) for _, row in self.suite.rows(only)}
+        if not chosen:
+            names = ', '.join(table.name for table in self.suite.tables)
+            raise UserError(f'--only {only} fits no row of the suite '
+                            f'{self.suite.name}; its tables are {names}, its rows '
+                            'TABLE/ROW')
+        needed = {}
+        for place in self.places:
+            if id(place.row) in chosen:
+                for run in filter(None, (place.run.trained, place.run)):
+                    needed[run.name] = run
+        return sorted(needed.values(),
+                      key=lambda run: (run.trained is not None, run.seed))
+
+    def users(self, run: Run) -> list[str]:
+        """The rows whose numbers need a run."""
+        return list(self._users[run.name])
+
+    def shared(self, runs: list[Run]) -> list[str]:
+        """Which rows are one run although they are written differently, in sentences."""
+        recipes = dict.fromkeys(run.recipe for run in runs)
+        return [f'{" and ".join(recipe.rows.values())} are one run, '
+                f'{recipe.name}: all that decides its result is equal'
+                for recipe in recipes if len(recipe.rows) > 1]
+
+    def is_used_up(self, training: Run) -> bool:
+        """Whether a training is done and so are all its evaluations in the suite."""
+        return training.done and all(
+            run.done for run in self._evaluations.get(training.name, []))
+
+
+def chains(runs: list[Run]) -> Iterator[list[Run]]:
+    """Group what is to do: a training and its evaluations go in one process.
+
+    It has then loaded the libraries once; evaluations of one trained model are next to
+    each other as well.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        if not run.done:
+            groups.setdefault((run.trained or run).name, []).append(run)
+    yield from groups.values()
+
+
+def changed(config: Config, options: dict, place: str) -> Config:
+    """A config with these dotted keys set; the parts that stay are shared with it.
+
+    Raises:
+        UserError: see :func:`vita_mm.engine.runs.override`.
+    """
+    config = config.copy()
+    # MMEngine (0.10.7) takes the key _delete_ out of the options that it merges.
+    override(config, copy.deepcopy(options), place)
+    return config
+
+
+def for_test(config: Config) -> Config:
+    """The evaluation in a config; the parts that stay are shared with it."""
+    if config.get('test_dataloader') is None:
+        raise UserError(f'{config.filename} has no test_dataloader to evaluate on')
+    config = config.copy()  # shallow in MMEngine (0.10.7)
+    config.test_dataloader = config.test_dataloader.copy()
+    keep_test_only(config)
+    return config
+
+
+def lookup(config, key: str):
+    """The value at a dotted key; None where there is none."""
+    for part in key.split('.'):
+        try:
+            config = config[int(part)] if isinstance(config, list) else config.get(part)
+        except (AttributeError, IndexError, ValueError):
+            return None
+    return config

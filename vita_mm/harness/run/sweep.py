@@ -1,0 +1,176 @@
+"""Run what a plan still needs: start jobs, watch them, record what fails."""
+import time
+from collections import deque
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.text import Text
+
+from vita_mm.errors import describe_os_error, printable
+from vita_mm.harness.executors.jobs import Job, Outcome
+
+from .estimate import Estimates, say_time
+from .folder import ABSENT, DONE, FAILED, INTERRUPTED, STALE
+from .plan import Plan, Run, chains
+
+
+class Sweep:
+    """Works through the runs of a plan.
+
+    Args:
+        plan: whose folders are written.
+        executor: starts jobs, see :mod:`vita_mm.harness.executors.local` and ``slurm``.
+        asked: fields that every run's ``run.json`` gets: ``suite`` and the
+            ``parent`` of its MLflow run.
+        console: where progress is told.
+        ended: called when a job has ended.
+    """
+
+    def __init__(self, plan: Plan, executor, asked: dict, console: Console,
+                 ended: Callable[[], None] = lambda: None) -> None:
+        self.plan = plan
+        self.executor = executor
+        self.asked = asked
+        self.console = console
+        self.ended = ended
+        self.estimates = Estimates(plan)
+        self.failed: dict[str, str] = {}
+
+    def run(self, runs: list[Run]) -> dict[str, str]:
+        """Do what is not done of these runs.
+
+        Returns:
+            Name to reason of what failed.
+        """
+        self.total = sum(not run.done for run in runs)
+        self.left = {run.name: run for run in runs if not run.done}
+        for run in self.plan.runs.values():  # of calls that did not get to it
+            self._prune(run)
+        waiting = deque(sorted(chains(runs), key=self.estimates.of_all, reverse=True))
+        going = {}
+        try:
+            while waiting or going:
+                self._start(waiting, going)
+                for handle in [handle for handle in going]:
+                    outcome = handle.poll()
+                    self._tell_done(going[handle])
+                    if outcome is not None:
+                        rest = self._end(going.pop(handle), outcome)
+                        if rest:
+                            waiting.appendleft(rest)
+                time.sleep(self.executor.interval)
+        except BaseException:
+            self.executor.stop(list(going))
+            raise
+        return self.failed
+
+    def _start(self, waiting: deque, going: dict) -> None:
+        """Give the executor as many jobs as it takes."""
+        chosen = []
+        while waiting and len(chosen) < self.executor.free():
+            chain = [run for run in waiting.popleft() if self._ready(run)]
+            if chain:
+                chosen.append(chain)
+        jobs = [Job([run.folder.path.resolve() for run in chain],
+                    self.plan.suite.timeout * len(chain), chain[0].folder.log)
+                for chain in chosen]
+        fresh = []
+        for chain, job in zip(chosen, jobs):
+            handle = self.executor.adopt(job)
+            if handle is not None and self._is_asked_for(chain[0]):
+                going[handle] = chain
+                self._say('goes on', chain[0], 'as started by an earlier call')
+                continue
+            if handle is not None:
+                handle.cancel()
+            for run in chain:
+                self._ask(run)
+            fresh.append((chain, job))
+        if fresh:
+            handles = self.executor.submit([job for _, job in fresh])
+            going.update(zip(handles, [chain for chain, _ in fresh]))
+
+    def _ready(self, run: Run) -> bool:
+        """Whether it can be run; what cannot is recorded."""
+        if run.inputs['missing']:
+            self._fail(run, run.inputs['missing'], record=False)
+            return False
+        if run.trained is not None and run.trained.name in self.failed:
+            self._fail(run, f'needs {run.trained.name}, which failed', record=False)
+            return False
+        return True
+
+    def _is_asked_for(self, run: Run) -> bool:
+        """Whether a job that is at work does what is wanted now."""
+        standing = run.folder.standing(run.inputs, self.plan.trust_code)
+        return standing.state == INTERRUPTED
+
+    def _ask(self, run: Run) -> None:
+        if run.standing.state in (STALE, ABSENT):
+            run.folder.set_aside(self.plan.out / 'stale' / run.name)
+        run.folder.ask(run.config, dict(
+            name=run.name, inputs=run.inputs, seed=run.seed, **self.asked,
+            trained=run.trained and str(run.trained.folder.path.resolve())))
+
+    def _tell_done(self, chain: list[Run]) -> None:
+        """Say which runs of a job are done by now."""
+        for run in chain:
+            if run.name in self.left and \
+                    (run.folder.status or {}).get('state') == DONE:
+                self.plan.look(run)
+                del self.left[run.name]
+                seconds = run.folder.status['seconds']
+                self._say('done', run, f'in {say_time(seconds)}')
+
+    def _end(self, chain: list[Run], outcome: Outcome) -> list[Run]:
+        """Record how a job ended; returns those of its runs that it did not get to."""
+        self._tell_done(chain)
+        rest = [run for run in chain if run.name in self.left]
+        # An adopted job may have been started for fewer runs.
+        partly = outcome.code == 0 and len(rest) < len(chain)
+        if rest and not partly:
+            # They are executed in order: the first that is not done broke the job.
+            self._fail(rest.pop(0), outcome.message or 'ended without a result')
+        self._prune(chain[0].trained or chain[0])
+        try:
+            self.ended()
+        except OSError as error:
+            self._print(f'not published for now: {describe_os_error(error)}')
+        return [run for run in rest if self._ready(run)]
+
+    def _prune(self, run: Run) -> None:
+        """Remove the checkpoints of a training that nothing needs any more."""
+        if not run.trains or not self.plan.is_used_up(run):
+            return
+        try:
+            run.folder.prune()
+        except OSError as error:
+            self._print(f'old checkpoints of {run.name} stay: '
+                        + describe_os_error(error))
+
+    def _fail(self, run: Run, why: str, record: bool = True) -> None:
+        """Note a failure, in the run's folder as well if that can be written."""
+        if record:
+            run.standing.state, run.standing.reasons = FAILED, [why]
+            try:
+                run.folder.path.mkdir(parents=True, exist_ok=True)
+                run.folder.fail(why)
+            except OSError as error:
+                why = f'{why} (not recorded: {describe_os_error(error)})'
+        self.failed[run.name] = why
+        self.left.pop(run.name, None)
+        lines = run.folder.last_lines() if record else []
+        self._say('failed', run, '\n  '.join([why, *lines[-3:]]))
+
+    def _say(self, event: str, run: Run, text: str) -> None:
+        number = self.total - len(self.left)
+        left = self.executor.devices and (
+            self.estimates.of_all(self.left.values()) / self.executor.devices)
+        self._print(f'[{number}/{self.total}] ', event, f' {run.name} {text}'
+                    + (f', about {say_time(left)} left' if left else ''))
+
+    def _print(self, *parts: str) -> None:
+        """What runs say goes to the console as it is: it is no markup."""
+        text = Text.assemble(*((part, 'red' if part == 'failed' else '')
+                               for part in map(printable, parts)))
+        self.console.print(text, soft_wrap=True)

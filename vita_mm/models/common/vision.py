@@ -1,0 +1,123 @@
+"""The vision side: CLIP's ViT on the frames of clips, and prompts in its layers.
+
+Eq. numbers are those of Wasim et al., "Vita-CLIP", CVPR 2023, section 3.
+Letters: B clips, T frames, N tokens of a frame (CLS first), P prompts, D width.
+"""
+from functools import partial
+
+import torch
+from mmaction.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from vita_mm.errors import UserError
+
+from . import layers
+from .clip import Frozen, LoadedCLIP, Trained, load_clip
+from .temporal import TemporalTransformer
+
+
+@MODELS.register_module()
+class CLIPVisionTransformer(BaseModule):
+    """Encodes every frame of a clip with CLIP's vision tower, and joins the frames.
+
+    Args:
+        clip: a loaded CLIP, or the arguments of :func:`load_clip`.
+        trained: train the tower; else it is frozen.
+        temporal: arguments of the :class:`TemporalTransformer` that joins the frames'
+            features; by default their mean does.
+        checkpointing: keep only the input of each layer for the backward pass and
+            compute the layer again there: less memory, more time.
+        compile: compile the layer with ``torch.compile``.
+    """
+
+    def __init__(self, clip: LoadedCLIP | dict, trained: bool = False,
+                 temporal: dict | None = None, checkpointing: bool = False,
+                 compile: bool = False) -> None:
+        super().__init__()
+        clip = clip if isinstance(clip, LoadedCLIP) else load_clip(**clip)
+        visual = clip.model.visual
+        self.tower = Trained(visual) if trained else Frozen(visual)
+        self.temporal = (TemporalTransformer(visual.output_dim, **temporal)
+                         if temporal else None)
+        self.time_embedding = self.prompts = None
+        self.layer = torch.compile(prompted_layer) if compile else prompted_layer
+        if checkpointing:
+            self.layer = partial(checkpoint, self.layer, use_reentrant=False)
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Features of whole clips.
+
+        Args:
+            video: normalised frames, (B, 3, T, H, W).
+
+        Returns:
+            Unit vectors of the joint space, (B, D').
+        """
+        return self.join(self.project(self.encode(self.embed(video), outputs=1)))
+
+    def embed(self, video: Tensor) -> Tensor:
+        """Tokens with spatial and time embedding (Eq. 1), after ``ln_pre``."""
+        visual = self.tower.module
+        num_clips, _, num_frames, height, width = video.shape
+        if (height, width) != tuple(visual.image_size):
+            raise UserError(
+                f'frames are {height}x{width} pixels but this CLIP takes '
+                '{}x{}: change the crop'.format(*visual.image_size))
+        frames = video.transpose(1, 2).flatten(0, 1)
+        patches = visual.conv1(frames).flatten(2).transpose(1, 2)
+        cls = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        x = torch.cat([cls, patches], dim=1) + visual.positional_embedding
+        x_BTND = x.unflatten(0, (num_clips, num_frames))
+        if self.time_embedding is not None:
+            x_BTND = x_BTND + self.stretched_time(num_frames)[:, None]
+        return visual.ln_pre(x_BTND)
+
+    def encode(self, x_BTND: Tensor, outputs: int | None = None) -> Tensor:
+        """The tokens after all layers; of a frame's the first ``outputs``, or all."""
+        blocks = self.tower.module.transformer.resblocks
+        for number, block in enumerate(blocks):
+            prompts = self.prompts[number](x_BTND[:, :, 0]) if self.prompts else []
+            wanted = outputs if number == len(blocks) - 1 else None
+            x_BTND = self.layer(block, x_BTND, prompts, outputs=wanted)
+        return x_BTND
+
+    def project(self, x_BTND: Tensor) -> Tensor:
+        """The frames' features, (B, T, D'), of their CLS tokens."""
+        visual = self.tower.module
+        return visual.ln_post(x_BTND[:, :, 0]) @ visual.proj
+
+    def join(self, frames_BTD: Tensor) -> Tensor:
+        """The clips' unit features, (B, D')."""
+        joined = self.temporal(frames_BTD) if self.temporal else frames_BTD.mean(dim=1)
+        return F.normalize(joined, dim=-1)
+
+
+def prompted_layer(block: nn.Module, x_BTND: Tensor, prompts: list[Tensor],
+                   outputs: int | None = None) -> Tensor:
+    """One layer of CLIP with prompts (Eq. 7 and 8).
+
+    Of the prompts only keys and values are ever used: their outputs are dropped after
+    the attention, so their queries and their FFN are not computed.
+
+    Args:
+        prompts: of each kind, see :class:`LayerPrompts`.
+        outputs: how many of the tokens of a frame are wanted, by default all.
+    """
+    clips, frames = x_BTND.shape[:2]
+    normed = block.ln_1(x_BTND)
+    keys_values = torch.cat([layers.keys_values(block, normed)] + [
+        layers.keys_values(block, block.ln_1(one)).expand(clips, frames, -1, -1)
+        for one in prompts], dim=2)
+    queries = layers.queries(block, normed[:, :, :outputs])
+    mixed = layers.attention(block, queries.flatten(0, 1), keys_values.flatten(0, 1))
+    return layers.add_attended(block, x_BTND[:, :, :outputs],
+                               mixed.unflatten(0, (clips, frames)))
+
+
+def check_choice(name: str, value, choices: tuple) -> None:
+    if value not in choices:
+        raise UserError(f'{name} must be one of {", ".join(map(repr, choices))}, '
+                        f'not {value!r}')
