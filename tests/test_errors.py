@@ -3,6 +3,8 @@ import errno
 import json
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 from vita_mm.errors import UserError, cli_errors, printable
@@ -48,3 +50,31 @@ def test_a_full_disk_is_named_by_the_file_and_loses_nothing(tmp_path, monkeypatc
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
     assert json.loads(path.read_text()) == dict(runs=1)
     assert [file.name for file in path.parent.iterdir()] == ['state.json']
+
+
+INTERRUPTED = """
+import os, signal, time
+from vita_mm.errors import cli_errors
+
+class Falling:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+with cli_errors():
+    try:
+        Falling()  # Python drops what is raised in a destructor
+        time.sleep(20)
+        print('went on')
+    finally:
+        time.sleep(0.2)
+        print('ended well')
+"""
+
+
+def test_interrupt_inside_of_a_destructor_is_not_lost():
+    ended = subprocess.run([sys.executable, '-c', INTERRUPTED], capture_output=True,
+                           text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (
+        130, 'ended well\n', 'interrupted\n')

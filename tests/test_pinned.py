@@ -28,8 +28,7 @@ MOVED: dict[str, tuple[str, dict]] = {}
 
 
 def read_pins(name):
-    path = PINNED / f'{name}.json'
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads((PINNED / f'{name}.json').read_text())
 
 
 def read(source):

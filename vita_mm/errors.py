@@ -1,6 +1,7 @@
 """What a user got wrong, or his machine ran out of, said in one sentence."""
 import contextlib
 import errno
+import signal
 import sys
 
 # What the machine, not the code, is at fault for, and what to do about it.
@@ -17,6 +18,9 @@ REASONS = {
     errno.ENAMETOOLONG: 'the name is too long: choose a shorter one'}
 
 
+AGAIN = 0.05  # seconds until a lost interrupt is repeated
+
+
 class UserError(Exception):
     """A mistake in the input: what was wrong, where, and what to do about it."""
 
@@ -24,9 +28,11 @@ class UserError(Exception):
 @contextlib.contextmanager
 def cli_errors():
     """End a tool with one sentence and exit code 2, where its user or the machine is at
-    fault: on a :class:`UserError`, and on an ``OSError`` of :data:`REASONS`."""
+    fault: on a :class:`UserError`, and on an ``OSError`` of :data:`REASONS`. Interrupts
+    are not lost inside, see :func:`lossless_interrupts`."""
     try:
-        yield
+        with lossless_interrupts():
+            yield
     except UserError as error:
         # An error that crosses a DataLoader worker carries that process's traceback
         # in its text; the sentence itself is what follows the last class name.
@@ -39,6 +45,30 @@ def cli_errors():
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr, flush=True)
         sys.exit(130)
+
+
+@contextlib.contextmanager
+def lossless_interrupts():
+    """Have every ``KeyboardInterrupt`` arrive.
+
+    Python drops the exception of a signal's handler that happens to run inside of a
+    destructor, the callback of a weak reference or what surrounds a fork, and goes on as
+    if nothing had been: it is then raised again, a moment later, by an alarm.
+    """
+    def repeat(lost) -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+        else:
+            hook(lost)
+
+    hook, sys.unraisablehook = sys.unraisablehook, repeat
+    alarm = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = hook
+        signal.signal(signal.SIGALRM, alarm)
 
 
 def end(sentence: str) -> None:

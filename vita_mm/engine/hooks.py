@@ -92,7 +92,8 @@ class RankZeroLoggerHook(LoggerHook):
 
 @HOOKS.register_module()
 class DescriptionHook(Hook):
-    """Writes into checkpoints what model they are of, see :mod:`vita_mm.models.common.description`.
+    """Writes into checkpoints what model they are of, see
+    :mod:`vita_mm.models.common.description`.
 
     A config that a description cannot say does not stop the run: its checkpoints then
     need the config.

@@ -19,9 +19,9 @@ class ZeroShotLoop(TestLoop):
     Its metrics are those of the evaluator for each set, ``SET/acc/top1`` and so on.
 
     Args:
-        prompts: name to templates, see :func:`vita_mm.labels.class_names.read_templates`. A head
-            with a learned context that all classes share has this alone, as the set
-            ``learned``.
+        prompts: name to templates, see
+            :func:`vita_mm.labels.class_names.read_templates`. A head with a learned
+            context that all classes share has this alone, as the set ``learned``.
         **kwargs: as in MMEngine's ``TestLoop``.
     """
 

@@ -16,7 +16,12 @@ from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 
-from vita_mm.io.digests import annotation_files, digest_dataset, digest_file, parts_of  # noqa: F401
+from vita_mm.io.digests import (  # noqa: F401
+    annotation_files,
+    digest_dataset,
+    digest_file,
+    parts_of,
+)
 from vita_mm.version import __version__
 
 # Import name to the distributions that may provide it.

@@ -68,16 +68,16 @@ class CLIPTextHead(BaseHead):
                  name_ending: str = '.', templates: str | list[str] = '{}',
                  trained: bool = False, temperature: float | None = None,
                  loss_cls: dict = dict(type='CrossEntropyLoss'),
-                 label_smooth_eps: float = 0., topk: int | tuple = (1, 5), average_clips: str | None = 'prob'
-                 ) -> None:
+                 label_smooth_eps: float = 0., topk: int | tuple = (1, 5),
+                 average_clips: str | None = 'prob') -> None:
         check_choice('context', context, ('csc', 'uc', 'none'))
         check_choice('context_position', context_position, ('end', 'middle', 'front'))
         clip = clip if isinstance(clip, LoadedCLIP) else load_clip(**clip)
         names = read_classes(classes)
         super().__init__(
             num_classes=len(names), in_channels=clip.model.text_projection.shape[1],
-            loss_cls=loss_cls, label_smooth_eps=label_smooth_eps, topk=tuple(topk) if isinstance(topk, list) else topk,
-            average_clips=average_clips)
+            loss_cls=loss_cls, label_smooth_eps=label_smooth_eps,
+            topk=tuple(topk) if isinstance(topk, list) else topk, average_clips=average_clips)
         self.classes = names
         self.clip = clip
         self.trained = trained
