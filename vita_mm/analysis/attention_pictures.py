@@ -16,9 +16,11 @@ from torch.nn import functional as F
 
 from vita_mm.inference import Predictor
 from vita_mm.models import CLIPVisionTransformer
+from vita_mm.models.common.attention import LayerAttention
+from vita_mm.models.common.system import System
 
 from .pictures import literal
-from .rollout import LayerAttention, rollout, trace
+from .rollout import rollout, trace
 
 # Of the frame under the hottest and under the coldest patch, what stays.
 HOT, COLD = 0.35, 0.75
@@ -109,7 +111,7 @@ def draw_shares(layers: list[LayerAttention], title: str, path: Path) -> dict:
         The shares of each kind by layer, of the first clip.
     """
     shares = [layer.cls_shares() for layer in layers]
-    kinds = [kind for kind in COLOURS if kind in shares[0]]
+    kinds = sorted(shares[0], key=[*COLOURS, *shares[0]].index)
     table = {kind: [float(layer[kind][0]) for layer in shares] for kind in kinds}
     figure = Figure(figsize=(0.42 * len(layers) + 3.2, 3.6), layout='constrained')
     FigureCanvasAgg(figure)
@@ -117,7 +119,7 @@ def draw_shares(layers: list[LayerAttention], title: str, path: Path) -> dict:
     bottom = np.zeros(len(layers))
     for kind, part in table.items():
         axes.bar(range(1, len(layers) + 1), part, bottom=bottom, width=0.86,
-                 color=COLOURS[kind], label=kind)
+                 color=COLOURS.get(kind), label=kind)
         bottom += part
     axes.set(title=literal(title), xlabel='layer', ylim=(0, 1),
              ylabel='share of the attention of CLS', xticks=range(1, len(layers) + 1))
@@ -130,33 +132,35 @@ def draw_shares(layers: list[LayerAttention], title: str, path: Path) -> dict:
 
 
 def draw_video(predictor: Predictor, frozen: CLIPVisionTransformer | None, video: str,
-               folder: Path) -> Path:
+               folder: Path, system: System | None = None) -> Path:
     """Draw one video into a folder, which is returned.
 
     Args:
         frozen: the CLIP that is drawn beside the model.
+        system: that the model is of.
 
     Raises:
-        UserError: if the video cannot be read.
+        UserError: if the video cannot be read, or there is no rollout of the model.
     """
     model = predictor.model
     batch = model.data_preprocessor(pseudo_collate([predictor.read(video)]))
     clip = batch['inputs'][:, 0]
-    features, layers = trace(model.backbone, clip)
-    scores = model.cls_head.logits(
-        features.to(predictor.text_features.device), predictor.text_features)
+    traced = trace(model.backbone, clip, system)
+    with torch.no_grad():
+        scores = model.cls_head(traced.features)
     score, best = scores.softmax(dim=-1)[0].max(dim=0)
     grid = model.backbone.tower.module.grid_size
-    heats = [Heat('with prompts', patch_maps(rollout(layers)[0], grid))]
+    heats = [Heat(system.title if system else type(model.backbone).__name__,
+                  patch_maps(rollout(traced)[0], grid))]
     if frozen is not None:
         heats.append(Heat('frozen CLIP', patch_maps(
-            rollout(trace(frozen, clip)[1])[0], grid)))
+            rollout(trace(frozen, clip))[0], grid)))
     frames = pixels(clip[0], model.data_preprocessor)
     folder.mkdir(parents=True, exist_ok=True)
     title = f'{Path(video).name}: {predictor.classes[best]} ({score:.0%})'
     draw_frames(frames, heats, title, folder / 'frames.png')
     animate(frames, heats, folder / 'frames.gif')
-    shares = draw_shares(layers, Path(video).name, folder / 'shares.png')
+    shares = draw_shares(traced.layers, Path(video).name, folder / 'shares.png')
     with open(folder / 'shares.csv', 'w', newline='') as file:
         writer = csv.writer(file)
         writer.writerow(['layer', *shares])

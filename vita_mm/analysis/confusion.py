@@ -13,6 +13,7 @@ Of each evaluation a folder holds, see :meth:`Confusion.save`:
   in all three a name that a spreadsheet would take for a formula is led by ``'``;
 - ``confusion.png``: all three as far as they can be read in a picture.
 """
+import csv
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from mmaction.evaluation import ConfusionMatrix
 
+from vita_mm.errors import UserError
 from vita_mm.io.files import safe_cell
 
 from .pictures import literal
@@ -76,6 +78,30 @@ class Confusion:
             top5=np.bincount(labels[hits], minlength=number),
             matrix=ConfusionMatrix.calculate(torch.from_numpy(best[readable, -1]),
                                              labels[readable], number).numpy())
+
+    @classmethod
+    def read(cls, folder: Path) -> 'Confusion':
+        """What :meth:`save` wrote.
+
+        Raises:
+            UserError: if the tables are not there, or are none of these.
+        """
+        try:
+            with open(folder / 'confusion.csv', newline='', encoding='utf-8') as file:
+                rows = list(csv.reader(file))[1:]
+            with open(folder / 'per_class.csv', newline='', encoding='utf-8') as file:
+                table = list(csv.DictReader(file))
+            matrix = np.array([[int(part) for part in row[1:]] for row in rows])
+            videos = np.array([int(row['videos']) for row in table])
+            shares = np.array([float(row['top5'] or 0) for row in table])
+            if matrix.shape != (len(table), len(table)) or (matrix < 0).any() \
+                    or (matrix.sum(axis=1) > videos).any() or not 0 < videos.sum():
+                raise ValueError('the tables do not fit each other')
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise UserError(f'{folder} holds no confusion of an evaluation: {error}'
+                            ) from error
+        return cls([row[0] for row in rows], videos,
+                   np.rint(shares * videos).astype(int), matrix)
 
     @cached_property
     def shares(self) -> np.ndarray:

@@ -21,7 +21,8 @@ from types import ModuleType
 PACKAGE = 'vita_mm_cli'
 FOLDER = Path(__file__).resolve().parent
 # Verb to its module.
-VERBS = {'predict': 'predict'}
+VERBS = {'confusion': 'confusion', 'costs': 'costs', 'predict': 'predict',
+         'rollout': 'rollout', 'systems': 'systems'}
 
 
 def load(module: str) -> ModuleType:

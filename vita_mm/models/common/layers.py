@@ -70,13 +70,19 @@ def keys_values(block: nn.Module, x: Tensor) -> Tensor:
     return linear(x, block.attn.in_proj_weight[size:], block.attn.in_proj_bias[size:])
 
 
+def heads(block: nn.Module, queries_BQD: Tensor, keys_values_BKE: Tensor
+          ) -> tuple[Tensor, ...]:
+    """Queries, keys and values of each head, (B, heads, tokens, D / heads)."""
+    q, k, v = (x.unflatten(-1, (block.attn.num_heads, -1)).transpose(1, 2)
+               for x in (queries_BQD, *keys_values_BKE.chunk(2, dim=-1)))
+    return q, k, v
+
+
 def attention(block: nn.Module, queries_BQD: Tensor, keys_values_BKE: Tensor,
               mask_QK: Tensor | None = None) -> Tensor:
     """Multi-head attention, scaled by the layer's own factor, of queries (B, Q, D) over
     keys and values (B, K, 2D): (B, Q, D). ``mask_QK`` says what each query may see."""
-    heads = block.attn.num_heads
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2)
-               for x in (queries_BQD, *keys_values_BKE.chunk(2, dim=-1)))
+    q, k, v = heads(block, queries_BQD, keys_values_BKE)
     with torch.autocast('cpu', enabled=False):
         if q.device.type == 'cpu':
             # In bfloat16 the backward pass is slower there (torch 2.13).
@@ -84,6 +90,21 @@ def attention(block: nn.Module, queries_BQD: Tensor, keys_values_BKE: Tensor,
                        for x in (q, k, v))
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_QK)
     return mixed.transpose(1, 2).flatten(2)
+
+
+class PlainAttention:
+    """:func:`attention` by its equation, softmax(q kᵀ / √d) v.
+
+    The fast one never forms the weights; this one keeps those of its last call as
+    ``weights``, (B, heads, Q, K).
+    """
+    weights: Tensor
+
+    def __call__(self, block: nn.Module, queries_BQD: Tensor, keys_values_BKE: Tensor
+                 ) -> Tensor:
+        q, k, v = heads(block, queries_BQD, keys_values_BKE)
+        self.weights = (q @ k.transpose(-1, -2) / q.shape[-1]**0.5).softmax(dim=-1)
+        return (self.weights @ v).transpose(1, 2).flatten(2)
 
 
 def add_attended(block: nn.Module, x: Tensor, mixed: Tensor) -> Tensor:

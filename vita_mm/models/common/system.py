@@ -2,6 +2,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from .attention import Trace, trace_frames
+
 VERBS = ('train', 'test', 'zero-shot', 'predict', 'rollout', 'confusion', 'costs',
          'convert', 'suite')
 
@@ -20,6 +22,8 @@ class System:
         matches: whether the ``model`` of a config is of this system.
         refusals: verb to a sentence that says why it has no meaning here; it can do all
             others.
+        trace: what a clip's features are made of, of its backbone and frames, see
+            :func:`trace_frames`.
     """
     name: str
     title: str
@@ -29,6 +33,7 @@ class System:
     paper_config: str
     matches: Callable[[Mapping], bool]
     refusals: Mapping[str, str] = field(default_factory=dict)
+    trace: Callable[..., Trace] = trace_frames
 
 
 def has_types(backbone: str, cls_head: str) -> Callable[[Mapping], bool]:

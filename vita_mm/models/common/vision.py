@@ -3,6 +3,7 @@
 Eq. numbers are those of Wasim et al., "Vita-CLIP", CVPR 2023, section 3.
 Letters: B clips, T frames, N tokens of a frame (CLS first), P prompts, D width.
 """
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -56,7 +57,7 @@ class CLIPVisionTransformer(BaseModule):
         Returns:
             Unit vectors of the joint space, (B, D').
         """
-        return self.join(self.project(self.encode(self.embed(video), outputs=1)))
+        return self.gather(self.encode(self.embed(video), outputs=1))
 
     def embed(self, video: Tensor) -> Tensor:
         """Tokens with spatial and time embedding (Eq. 1), after ``ln_pre``."""
@@ -84,6 +85,10 @@ class CLIPVisionTransformer(BaseModule):
             x_BTND = self.layer(block, x_BTND, prompts, outputs=wanted)
         return x_BTND
 
+    def gather(self, x_BTND: Tensor) -> Tensor:
+        """What :meth:`forward` gives, of the tokens after all layers."""
+        return self.join(self.project(x_BTND))
+
     def project(self, x_BTND: Tensor) -> Tensor:
         """The frames' features, (B, T, D'), of their CLS tokens."""
         visual = self.tower.module
@@ -96,7 +101,8 @@ class CLIPVisionTransformer(BaseModule):
 
 
 def prompted_layer(block: nn.Module, x_BTND: Tensor, prompts: list[Tensor],
-                   outputs: int | None = None) -> Tensor:
+                   outputs: int | None = None,
+                   attention: Callable = layers.attention) -> Tensor:
     """One layer of CLIP with prompts (Eq. 7 and 8).
 
     Of the prompts only keys and values are ever used: their outputs are dropped after
@@ -105,6 +111,7 @@ def prompted_layer(block: nn.Module, x_BTND: Tensor, prompts: list[Tensor],
     Args:
         prompts: of each kind, see :class:`LayerPrompts`.
         outputs: how many of the tokens of a frame are wanted, by default all.
+        attention: the fast one, or a :class:`layers.PlainAttention`.
     """
     clips, frames = x_BTND.shape[:2]
     normed = block.ln_1(x_BTND)
@@ -112,7 +119,7 @@ def prompted_layer(block: nn.Module, x_BTND: Tensor, prompts: list[Tensor],
         layers.keys_values(block, block.ln_1(one)).expand(clips, frames, -1, -1)
         for one in prompts], dim=2)
     queries = layers.queries(block, normed[:, :, :outputs])
-    mixed = layers.attention(block, queries.flatten(0, 1), keys_values.flatten(0, 1))
+    mixed = attention(block, queries.flatten(0, 1), keys_values.flatten(0, 1))
     return layers.add_attended(block, x_BTND[:, :, :outputs],
                                mixed.unflatten(0, (clips, frames)))
 

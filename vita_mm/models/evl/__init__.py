@@ -1,5 +1,6 @@
 from vita_mm.models.common.system import System, has_types
 
+from .attention import trace_decoded
 from .model import EVLHead, EVLVisionTransformer
 
 SYSTEM = System(
@@ -7,6 +8,6 @@ SYSTEM = System(
     paper='Lin et al., "Frozen CLIP Models are Efficient Video Learners", ECCV 2022',
     code='OpenGVLab/efficient-video-recognition, commit b282e8b',
     config='configs/evl/mini.py', paper_config='configs/evl/k400.py',
-    matches=has_types('EVLVisionTransformer', 'EVLHead'))
+    matches=has_types('EVLVisionTransformer', 'EVLHead'), trace=trace_decoded)
 
 __all__ = ['SYSTEM', 'EVLHead', 'EVLVisionTransformer']

@@ -8,6 +8,8 @@ out: the half precision of its backbone, which is the runner's choice here.
 
 Letters: B clips, T frames, N tokens of a frame (CLS first), P = N - 1 patches, D width.
 """
+from collections.abc import Callable
+
 import torch
 from mmaction.models.heads import BaseHead
 from mmaction.registry import MODELS
@@ -68,11 +70,12 @@ class EVLVisionTransformer(CLIPVisionTransformer):
         return found[:, 0]
 
 
-def layer_with_queries(block: nn.Module, x_BTND: Tensor) -> tuple[Tensor, ...]:
+def layer_with_queries(block: nn.Module, x_BTND: Tensor,
+                       attention: Callable = layers.attention) -> tuple[Tensor, ...]:
     """One layer of CLIP: its output, queries and keys, each (B, T, N, D)."""
     normed = block.ln_1(x_BTND)
     queries, keys_values = layers.queries(block, normed), layers.keys_values(block, normed)
-    mixed = layers.attention(block, queries.flatten(0, 1), keys_values.flatten(0, 1))
+    mixed = attention(block, queries.flatten(0, 1), keys_values.flatten(0, 1))
     x_BTND = layers.add_attended(block, x_BTND, mixed.unflatten(0, x_BTND.shape[:2]))
     return x_BTND, queries, keys_values.chunk(2, dim=-1)[0]
 

@@ -105,3 +105,24 @@ class LayerPrompts(nn.Module):
         if self.summary is not None:
             prompts.append(self.summary(projected_BTD).unsqueeze(2))
         return prompts
+
+    @torch.no_grad()
+    def made_of(self, cls_BTD: Tensor) -> dict[str, Tensor | None]:
+        """What the prompts of each kind, in the order of :meth:`forward`, are made of:
+        shares of the frames' CLS tokens, (B, T, P, T), which sum to one.
+
+        A local prompt is made of its frame. A summary token is made of all frames: half
+        of it is its frame, half what its own attention takes. Global prompts are made of
+        nothing in the video: None.
+        """
+        frames = torch.eye(cls_BTD.shape[1], dtype=cls_BTD.dtype, device=cls_BTD.device)
+        found: dict[str, Tensor | None] = {}
+        if self.shared is not None:
+            found['global'] = None
+        if self.local is not None:
+            found['local'] = frames.expand(*cls_BTD.shape[:2], -1, -1)
+        if self.summary is not None:
+            x = self.summary.norm(self.projection(cls_BTD))
+            weights_BTT = self.summary.attention(x, x, x)[1]
+            found['summary'] = ((frames + weights_BTT) / 2)[:, :, None]
+        return found

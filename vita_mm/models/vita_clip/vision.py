@@ -65,16 +65,19 @@ class VitaCLIPVisionTransformer(CLIPVisionTransformer):
     def forward(self, video: Tensor) -> Tensor:
         """As :class:`CLIPVisionTransformer`, with prompts (Eq. 1-4 and 7-8); T is a
         multiple of ``num_frames`` where prompts mix frames."""
-        num_clips, _, num_frames, _, _ = video.shape
+        x_BTND = self.encode(self.windows(self.embed(video)), outputs=1)
+        return self.gather(x_BTND.reshape(len(video), -1, *x_BTND.shape[2:]))
+
+    def windows(self, x_BTND: Tensor) -> Tensor:
+        """The frames that prompts mix: of clips (B, k T, …) the windows (B k, T, …)."""
+        num_frames = x_BTND.shape[1]
         if self.mixes_frames and num_frames % self.num_frames:
             raise UserError(
                 f'a clip of {num_frames} frames was given to a model of '
                 f'{self.num_frames} frames: the number must be a multiple of that')
-        x_BTND = self.embed(video)
         if self.mixes_frames and self.long_clips == 'frame_windows':
-            x_BTND = x_BTND.unflatten(1, (-1, self.num_frames)).flatten(0, 1)
-        frames = self.project(self.encode(x_BTND, outputs=1))
-        return self.join(frames.reshape(num_clips, num_frames, -1))
+            return x_BTND.unflatten(1, (-1, self.num_frames)).flatten(0, 1)
+        return x_BTND
 
     def stretched_time(self, num_frames: int) -> Tensor:
         """The time embedding at ``num_frames`` positions, by nearest: (T, D)."""

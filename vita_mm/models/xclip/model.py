@@ -56,7 +56,9 @@ class XCLIPVisionTransformer(VitaCLIPVisionTransformer):
         if video.shape[2] != self.num_frames:
             raise UserError(f'a clip of {video.shape[2]} frames was given to an X-CLIP '
                             f'of {self.num_frames} frames')
-        x_BTND = self.encode(self.embed(video))
+        return self.gather(self.encode(self.embed(video)))
+
+    def gather(self, x_BTND: Tensor) -> Tensor:
         clips_BD = self.join(self.project(x_BTND))
         patches_BND = (self.patch_norm(x_BTND[:, :, 1:]) @ self.patch_proj).mean(dim=1)
         return torch.cat([clips_BD[:, None], patches_BND], dim=1)
