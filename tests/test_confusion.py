@@ -1,18 +1,26 @@
 """Per-class accuracy and confusion: right counts, readable files, in every run."""
 import csv
+import io
+import pickle
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import Payload
 from matplotlib.text import Text
 from mlflow import MlflowClient
 from vita_mm.analysis.attention_pictures import draw_frames
 from vita_mm.analysis.confusion import Confusion, draw
+from vita_mm.cli.main import run
 from vita_mm.data import SplitAccMetric, VideoAccMetric
+from vita_mm.engine.runs import build_runner, load_config, override
+from vita_mm.engine.runs import evaluate as evaluate_config
 from vita_mm.io.files import safe_cell
-from world import CLASSES, run, write_world
+from vita_mm.tracking import guard
+from world import CLASSES, write_world
+from world import run as start
 
 FILES = ['confused_pairs.csv', 'confusion.csv', 'confusion.png', 'per_class.csv']
 
@@ -140,12 +148,9 @@ def config(tmp_path_factory):
     return write_world(tmp_path_factory.mktemp('world'), num_train=8)
 
 
-def evaluated(config, work_dir, *command):
-    """The MLflow run of a command, with its artifacts by path from ``confusion``."""
-    database = f'sqlite:///{work_dir}.db'
-    done = run(*command, '--work-dir', work_dir, cwd=config.parent,
-               MLFLOW_TRACKING_URI=database)
-    assert done.returncode == 0, done.stdout
+def tracked(database, work_dir):
+    """The MLflow run of an evaluation, with its artifacts by path from ``confusion``,
+    which are the files that it left."""
     client = MlflowClient(database)
     experiment = client.get_experiment_by_name('vita_mm')
     found, = client.search_runs([experiment.experiment_id])
@@ -167,9 +172,23 @@ def accuracy(path):
     return sum(int(row[0]) * float(row[2]) for row in rows if row[2]) / count, count
 
 
-def test_a_training_leaves_the_confusion_of_its_last_validation(config, tmp_path):
-    found, files = evaluated(config, tmp_path / 'train', 'tools/train.py', config,
-                             '--cfg-options', 'train_cfg.max_epochs=2')
+@pytest.fixture
+def database(tmp_path, monkeypatch):
+    found = f'sqlite:///{tmp_path}/mlflow.db'
+    monkeypatch.setenv('MLFLOW_TRACKING_URI', found)
+    return found
+
+
+def test_a_training_leaves_the_confusion_of_its_last_validation(config, tmp_path,
+                                                                database):
+    loaded = load_config(config)
+    override(loaded, {'train_cfg.max_epochs': 2}, 'options')
+    loaded.work_dir = str(tmp_path / 'train')
+    loaded.launcher = 'none'
+    runner = build_runner(loaded)
+    with guard(runner):
+        runner.train()
+    found, files = tracked(database, tmp_path / 'train')
     assert sorted(files) == FILES
     top1, count = accuracy(files['per_class.csv'])
     assert count == 9
@@ -177,15 +196,18 @@ def test_a_training_leaves_the_confusion_of_its_last_validation(config, tmp_path
     assert read(files['confusion.csv'])[0] == ['class', *CLASSES]
 
 
-def test_two_processes_count_each_video_once(config, tmp_path):
-    found, files = evaluated(config, tmp_path / 'test', 'tools/dist_test.sh', config,
-                             'none', 2)
+@pytest.mark.slow
+def test_two_processes_count_each_video_once(config, tmp_path, database):
+    done = start('tools/dist_test.sh', config, 'none', 2, '--work-dir',
+                 tmp_path / 'test', cwd=config.parent)
+    assert done.returncode == 0, done.stdout
+    found, files = tracked(database, tmp_path / 'test')
     assert sorted(files) == FILES
     assert accuracy(files['per_class.csv']) == (
         pytest.approx(found.data.metrics['acc/top1'], abs=1e-5), 9)
 
 
-def test_each_set_of_prompts_has_its_own(config, tmp_path):
+def test_each_set_of_prompts_has_its_own(config, tmp_path, database, capfd):
     lists = [str(config.parent / 'val.txt')] * 2
     zero_shot = tmp_path / 'zero_shot.py'
     zero_shot.write_text(f'''
@@ -196,10 +218,79 @@ test_evaluator = dict(_delete_=True, type='SplitAccMetric', num_splits=2)
 test_cfg = dict(_delete_=True, type='ZeroShotLoop', prompts=dict(
     name='{{}}', bare='{{}} !'))
 ''')
-    found, files = evaluated(config, tmp_path / 'zero', 'tools/test.py', zero_shot,
-                             'none')
-    assert sorted(files) == [f'{prompts}/{split}/{name}' for prompts in ('bare', 'name')
-                             for split in ('split1', 'split2') for name in FILES]
+    places = [f'{prompts}/{split}' for prompts in ('bare', 'name')
+              for split in ('split1', 'split2')]
+    assert run('confusion', [str(zero_shot), 'none', '--work-dir', str(tmp_path / 'zero'),
+                             '--out', str(tmp_path / 'out')]) == 0
+    found, files = tracked(database, tmp_path / 'zero')
+    assert sorted(files) == [f'{place}/{name}' for place in places for name in FILES]
+    output = capfd.readouterr().out
     for prompts in ('bare', 'name'):
         assert accuracy(files[f'{prompts}/split2/per_class.csv']) == (pytest.approx(
             found.data.metrics[f'{prompts}/acc/split2_top1'], abs=1e-5), 9)
+        assert f'{prompts} split2 top-1' in output
+    for name, path in files.items():
+        copy = tmp_path / 'out' / name
+        assert copy.is_file() and (copy.suffix == '.png'
+                                   or copy.read_bytes() == path.read_bytes())
+
+
+def test_it_counts_what_an_evaluation_has_left(config, tmp_path, database, capfd):
+    """Counted from a dump and from tables it is what the evaluation counted."""
+    dump = tmp_path / 'predictions.pkl'
+    loaded = load_config(config)
+    loaded.work_dir = str(tmp_path / 'work')
+    loaded.launcher = 'none'
+    loaded.test_evaluator = [loaded.test_evaluator,
+                             dict(type='DumpResults', out_file_path=str(dump))]
+    evaluate_config(loaded, None)
+    assert run('confusion', [str(config), str(dump)]) == 0
+    assert run('confusion', [str(tmp_path / 'work'), '--out', str(tmp_path / 'out')]) == 0
+    left, = (tmp_path / 'work').glob('*/confusion')
+    assert f'tables and pictures: {tmp_path}/predictions' in capfd.readouterr().out
+    for folder in (tmp_path / 'predictions', tmp_path / 'out'):
+        assert sorted(path.name for path in folder.iterdir()) == FILES
+        for name in ('per_class.csv', 'confusion.csv', 'confused_pairs.csv'):
+            assert (folder / name).read_bytes() == (left / name).read_bytes()
+
+
+def refused(sentence, arguments, capfd):
+    with pytest.raises(SystemExit) as ended:
+        run('confusion', list(map(str, arguments)))
+    assert ended.value.code == 2
+    assert sentence in capfd.readouterr().err
+
+
+def test_what_it_cannot_count_is_refused(config, tmp_path, capfd):
+    dump = tmp_path / 'predictions.pkl'
+    refused('holds no confusion of an evaluation', [tmp_path], capfd)
+    refused('cannot read', [config, dump], capfd)
+    seen = tmp_path / 'seen'
+    dump.write_bytes(pickle.dumps([Payload(seen)]))
+    refused('it names pathlib', [config, dump], capfd)
+    assert not seen.exists()
+    storage = io.BytesIO()
+    torch.save(Payload(seen), storage)
+    dump.write_bytes(pickle.dumps(Storage(storage.getvalue())))
+    refused('is no dump of predictions', [config, dump], capfd)
+    assert not seen.exists()
+    for content, sentence in (
+            ([], 'holds no predictions'),
+            ([dict(pred_score=[1], gt_label=[0])], 'holds no predictions'),
+            (samples(torch.eye(4), range(4)), 'of other classes than the 3'),
+            (samples(torch.eye(3), [0, 1, 3]), 'of other classes than the 3')):
+        dump.write_bytes(pickle.dumps(content))
+        refused(sentence, [config, dump], capfd)
+    Confusion.of(np.eye(2), np.arange(2), np.ones(2, bool)).save(tmp_path, 'title')
+    (tmp_path / 'per_class.csv').write_text('class,videos,top5\n0,1,1\n')
+    refused('the tables do not fit each other', [tmp_path], capfd)
+
+
+class Storage:
+    """Pickles as torch pickles a storage."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def __reduce__(self):
+        return torch.storage._load_from_bytes, (self.content, )

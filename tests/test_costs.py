@@ -1,11 +1,6 @@
 """What the full-size systems cost: our own counts, pinned."""
-import sys
-
 import pytest
-from world import ROOT
-
-sys.path.insert(0, str(ROOT / 'benchmarks'))
-import costs_count as costs  # noqa: E402
+from vita_mm.analysis import costs
 
 # Parameters, those trained, MAC of a view, with every token, of the text; bytes of the
 # memory of a clip, of the text, of the checkpoint.
@@ -47,14 +42,13 @@ COUNTS = {
 QUICK = {'Vita-CLIP, 8 frames', 'X-CLIP, 8 frames', 'EVL, 8 frames'}
 
 
-@pytest.mark.parametrize('system', [
-    pytest.param(system, id=system.label,
-                 marks=[] if system.label in QUICK else pytest.mark.slow)
-    for system in costs.SYSTEMS])
-def test_counts(system):
-    found = costs.count(system)
-    assert tuple(vars(found).values()) == COUNTS[system.label]
-    text = costs.report([(system, found)])
-    assert system.label in text
-    if system.label == 'Vita-CLIP, 8 frames':
+@pytest.mark.parametrize('row', [
+    pytest.param(row, id=row.label, marks=[] if row.label in QUICK else pytest.mark.slow)
+    for row in costs.ROWS])
+def test_counts(row):
+    found = costs.count(row)
+    assert tuple(vars(found).values()) == COUNTS[row.label]
+    text = costs.report([(row, found)])
+    assert row.label in text
+    if row.label == 'Vita-CLIP, 8 frames':
         assert '| 37.25 | 38.88 |' in text and '| 97 |' in text

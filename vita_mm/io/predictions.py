@@ -9,6 +9,7 @@ from vita_mm.errors import UserError
 
 # What a dump of tensors, arrays and plain values is made of.
 KNOWN = {
+    '_codecs': {'encode'},  # how bytes are pickled for older versions
     'collections': {'OrderedDict'},
     'numpy': {'dtype', 'ndarray'},
     'numpy._core.multiarray': {'_reconstruct', 'scalar'},

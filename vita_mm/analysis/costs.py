@@ -1,5 +1,37 @@
-"""The counts of costs.py.
+"""What systems cost: weights, multiply-adds, memory, checkpoints, all by one method."""
+import logging
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
 
+import torch
+from mmaction.models.recognizers.base import BaseRecognizer
+from mmaction.registry import MODELS
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from vita_mm.engine.runs import load_config
+from vita_mm.errors import UserError
+from vita_mm.harness.spec.published import read_published
+from vita_mm.io.files import locate
+from vita_mm.models import (
+    ActionCLIPTextHead,
+    CLIPRecognizer,
+    CLIPTextHead,
+    CLIPVisionTransformer,
+    VitaCLIPVisionTransformer,
+    XCLIPTextHead,
+)
+from vita_mm.models.common.description import evaluation_pipeline
+from vita_mm.models.common.packed_text import PackedPrompts
+
+# Below the table.
+NOTES = """
 Models are those of the configs, with random weights, on torch's meta device: nothing is
 computed, so that it takes a minute or two anywhere. Counted are
 
@@ -12,52 +44,24 @@ computed, so that it takes a minute or two anywhere. Counted are
   float32, of one clip and of the text, without weights and their gradients;
 - checkpoint: bytes of what is saved.
 """
-import logging
-import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-
-import vita_mm  # noqa: F401  registers the models
-import torch
-from mmaction.registry import MODELS
-from mmengine.config import Config
-from mmengine.logging import MMLogger
-from mmengine.registry import init_default_scope
-from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
-from vita_mm.harness.spec.published import read_published
-from vita_mm.models import (
-    ActionCLIPTextHead,
-    CLIPRecognizer,
-    CLIPVisionTransformer,
-    EVLHead,
-    VitaCLIPVisionTransformer,
-    XCLIPTextHead,
-)
-from vita_mm.models.common.packed_text import PackedPrompts
-
-ROOT = Path(__file__).resolve().parent.parent
 GIGA, MEGA, MIB = 10**9, 10**6, 2**20
 
 
 @dataclass(frozen=True)
-class System:
-    """A row.
+class Row:
+    """A row of the table.
 
     Attributes:
         label: its name.
-        config: under ``configs/``.
-        frames: of a view.
+        config: a config file.
+        frames: of a view; by default those of its evaluation.
         options: changes of the model, dotted.
         figures: published, as (table, row, metric).
         reason: why they are not what is counted here.
     """
     label: str
     config: str
-    frames: int = 8
+    frames: int | None = 8
     options: tuple = ()
     figures: tuple = ()
     reason: str = ''
@@ -66,31 +70,31 @@ class System:
 UNEXPLAINED = 'less than 1 % apart, unexplained'
 NO_ATTENTION = ('the paper leaves out attention and adds one class of text: FFN, '
                 'patches and that are {:.1f}')
-SYSTEMS = (
-    System('frozen CLIP', 'frozen_clip/k400.py'),
-    System('Vita-CLIP, 8 frames', 'vita_k400.py', figures=(
+ROWS = (
+    Row('frozen CLIP', 'configs/frozen_clip/k400.py'),
+    Row('Vita-CLIP, 8 frames', 'configs/vita_k400.py', figures=(
         ('table1', 'vita_8f_1x1', 'gflops'), ('table5', 'vita', 'parameters')),
         reason=NO_ATTENTION + '; its 38.88 M go with Mc = 16'),
-    System('Vita-CLIP, 8 frames, Mc = 16', 'vita_k400.py',
+    Row('Vita-CLIP, 8 frames, Mc = 16', 'configs/vita_k400.py',
            options=(('cls_head.num_context', 16), ),
            figures=(('table5', 'vita', 'parameters'), )),
-    System('Vita-CLIP, 16 frames', 'vita_k400_16f.py', 16, figures=(
+    Row('Vita-CLIP, 16 frames', 'configs/vita_k400_16f.py', 16, figures=(
         ('table1', 'vita_16f_4x3', 'gflops'), ), reason=NO_ATTENTION),
-    System('X-CLIP, 8 frames', 'xclip/k400.py', figures=(
+    Row('X-CLIP, 8 frames', 'configs/xclip/k400.py', figures=(
         ('table1', 'xclip_b16_8f_1x1', 'gflops'),
         ('table5', 'xclip_supervised', 'parameters')), reason=UNEXPLAINED),
-    System('X-CLIP, 16 frames', 'xclip/k400_16f.py', 16, figures=(
+    Row('X-CLIP, 16 frames', 'configs/xclip/k400_16f.py', 16, figures=(
         ('table1', 'xclip_b16_16f_4x3', 'gflops'), ), reason=UNEXPLAINED),
-    System('X-CLIP, 32 frames', 'xclip/k400_32f.py', 32, figures=(
+    Row('X-CLIP, 32 frames', 'configs/xclip/k400_32f.py', 32, figures=(
         ('table5', 'xclip_zero_shot', 'parameters'), )),
-    System('ActionCLIP, 32 frames', 'actionclip/k400.py', 32, figures=(
+    Row('ActionCLIP, 32 frames', 'configs/actionclip/k400.py', 32, figures=(
         ('table1', 'actionclip_b16', 'gflops'), ),
         reason='with every token of the last layer it is the same'),
-    System('A6 (Ju et al.), 16 frames', 'efficient_prompt/a6.py', 16),
-    System('EVL, 8 frames', 'evl/k400.py', figures=(
+    Row('A6 (Ju et al.), 16 frames', 'configs/efficient_prompt/a6.py', 16),
+    Row('EVL, 8 frames', 'configs/evl/k400.py', figures=(
         ('table1', 'evl_b16', 'gflops'), ),
         reason='published for 3 views: {third:.0f} each; what is left is unexplained'),
-    System('ViFi-CLIP, 16 frames', 'vifi_clip/k400.py', 16))
+    Row('ViFi-CLIP, 16 frames', 'configs/vifi_clip/k400.py', 16))
 
 
 @dataclass(frozen=True)
@@ -106,58 +110,113 @@ class Costs:
     checkpoint: int
 
 
-def build(system: System) -> CLIPRecognizer:
-    """The system with random weights, on the meta device."""
+def row_of(config: str) -> Row:
+    """The row of a config that is in no published table."""
+    return Row(config, config, frames=None)
+
+
+def build(config: Config, options: tuple = ()) -> BaseRecognizer:
+    """The model of a config with random weights, on the meta device.
+
+    Raises:
+        UserError: if it does not build.
+    """
     init_default_scope('mmaction')
     MMLogger.get_current_instance().setLevel(logging.ERROR)  # random weights are meant
-    config = Config.fromfile(ROOT / 'configs' / system.config)
-    config.merge_from_dict({f'model.{key}': value for key, value in system.options})
-    config.model.clip.pretrained = None
+    config.merge_from_dict({f'model.{key}': value for key, value in options})
+    if 'clip' in config.model:
+        config.model.clip.pretrained = None
     config.model.backbone.pop('checkpointing', None)
-    return MODELS.build(config.model).to('meta')
+    try:
+        return MODELS.build(config.model).to('meta')
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f'the model of {config.filename} does not build: {error}'
+                        ) from error
 
 
-def count(system: System) -> Costs:
-    model = build(system)
-    backbone, head = model.backbone, model.cls_head
-    size = head.clip.model.visual.image_size
-    video = torch.empty(1, 3, system.frames, *size, device='meta')
-    text = head.encode().detach() if has_text(head) else None
+def count(row: Row) -> Costs:
+    """The costs of a row's model.
 
-    def view() -> torch.Tensor:
-        features = backbone(video)
-        if isinstance(head, XCLIPTextHead):
-            return head.video_prompts(text[None], features[:, 1:])
-        return features if has_text(head) else head(features)
-
-    towers = [part.tower for part in (backbone, head) if hasattr(part, 'tower')]
+    Raises:
+        UserError: if its config cannot be read, or its model not be built.
+    """
+    config = load_config(locate(row.config))
+    model = build(config, row.options)
+    view, text, encode = parts(model, config, row.frames)
+    towers = [part.tower for part in model.children() if hasattr(part, 'tower')]
     weights = {id(weight): weight for part in (
         model, *(tower.module for tower in towers)) for weight in part.parameters()}
     trained = [weight for weight in weights.values() if weight.requires_grad]
     for weight in trained:
         weight.register_post_accumulate_grad_hook(forget_gradient)
-    encode = text_of_step(head)
+    macs = multiply_adds(view)
     return Costs(
         total=sum(weight.numel() for weight in weights.values()),
         trained=sum(weight.numel() for weight in trained),
-        view=multiply_adds(view),
-        every_token=multiply_adds(view) + skipped(model, video),
-        text=multiply_adds(head.encode) if has_text(head) else 0,
+        view=macs,
+        every_token=macs + skipped(model, frames_of(config, row.frames)),
+        text=multiply_adds(text) if text else 0,
         clip_memory=peak(view, weights.values()),
         text_memory=peak(encode, weights.values()) if encode else 0,
         checkpoint=sum(tensor.nbytes for tensor in model.state_dict().values()))
 
 
-def has_text(head: nn.Module) -> bool:
-    return not isinstance(head, EVLHead)
+def parts(model: BaseRecognizer, config: Config, frames: int | None
+          ) -> tuple[Callable, Callable | None, Callable | None]:
+    """What computes a view, what the text of all classes, and what the text of a step of
+    training; None where there is no text, or where training does not change it."""
+    if not isinstance(model, CLIPRecognizer):
+        inputs = inputs_of(config)
+        return lambda: model(inputs, mode='tensor', stage='head'), None, None
+    backbone, head = model.backbone, model.cls_head
+    size = backbone.tower.module.image_size
+    video = torch.empty(1, 3, frames_of(config, frames), *size, device='meta')
+    if not isinstance(head, CLIPTextHead):
+        return lambda: head(backbone(video)), None, None
+    if isinstance(head, XCLIPTextHead):
+        classes = head.encode().detach()
+
+        def view() -> torch.Tensor:
+            return head.video_prompts(classes[None], backbone(video)[:, 1:])
+    else:
+        def view() -> torch.Tensor:
+            return backbone(video)
+    return view, head.encode, text_of_step(head)
 
 
-def text_of_step(head: nn.Module) -> Callable[[], torch.Tensor] | None:
+def frames_of(config: Config, frames: int | None = None) -> int:
+    """The frames of a view, by default those of an evaluation."""
+    if frames is not None:
+        return frames
+    for step in evaluation_pipeline(config):
+        if 'clip_len' in step:
+            return step['clip_len']
+    raise UserError(f'the pipelines of {config.filename} do not say how many frames a '
+                    'view has: no step has a clip_len')
+
+
+def inputs_of(config: Config) -> torch.Tensor:
+    """One view as a recognizer of MMAction2's takes it."""
+    steps = {key: value for step in evaluation_pipeline(config)
+             for key, value in step.items()}
+    size = steps.get('crop_size') or steps.get('scale')
+    height, width = (size, size) if isinstance(size, int) else size[::-1]
+    frames = frames_of(config)
+    if steps.get('input_format') == 'NCTHW':
+        return torch.empty(1, 1, 3, frames, height, width, device='meta')
+    if steps.get('input_format') == 'NCHW':  # of a video as many as it is cut into
+        number = frames * steps.get('num_clips', 1)
+        return torch.empty(1, number, 3, height, width, device='meta')
+    raise UserError(f'costs count models of frames, but the format of {config.filename} '
+                    f'is {steps.get("input_format")}')
+
+
+def text_of_step(head: CLIPTextHead) -> Callable[[], torch.Tensor] | None:
     """What encodes the text of a training step, if training changes the text.
 
     ActionCLIP encodes the prompts of its batch: here one.
     """
-    if not has_text(head) or not head.learns:
+    if not head.learns:
         return None
     if isinstance(head, ActionCLIPTextHead):
         prompt = PackedPrompts(head.sequences[0][:1]).to('meta')
@@ -176,14 +235,15 @@ def multiply_adds(call: Callable) -> int:
     return counter.get_total_flops() // 2
 
 
-def skipped(model: CLIPRecognizer, video: torch.Tensor) -> int:
+def skipped(model: BaseRecognizer, frames: int) -> int:
     """MACs of the last layer for all tokens, less those for the CLS tokens alone, where
     no more is computed."""
     backbone = model.backbone
     if type(backbone) not in (CLIPVisionTransformer, VitaCLIPVisionTransformer):
         return 0
-    tokens = backbone.embed(video)
-    block = backbone.tower.module.transformer.resblocks[-1]
+    visual = backbone.tower.module
+    tokens = backbone.embed(torch.empty(1, 3, frames, *visual.image_size, device='meta'))
+    block = visual.transformer.resblocks[-1]
     made = list(backbone.prompts[-1](tokens[:, :, 0])) if backbone.prompts else []
     cls, every = (
         multiply_adds(lambda: backbone.layer(block, tokens, made, outputs=wanted))
@@ -237,7 +297,7 @@ def without_attention(frames: int, prompts: int = 8) -> int:
             + 12 * 77 * 8 * 512**2)
 
 
-def report(rows: list[tuple[System, Costs]]) -> str:
+def report(rows: list[tuple[Row, Costs]]) -> str:
     """The table, in Markdown."""
     published = read_published()
     lines = ['# Costs', '', '| system | parameters (M) | trained (M) | published '
@@ -245,20 +305,21 @@ def report(rows: list[tuple[System, Costs]]) -> str:
              '| memory, a clip (MiB) | memory, text (MiB) | checkpoint (MB) |',
              '|---' + '|---:' * 10 + '|']
     reasons = []
-    for system, costs in rows:
-        figures = {key[-1]: published[key].value for key in system.figures}
+    for row, costs in rows:
+        figures = {key[-1]: published[key].value for key in row.figures}
         lines.append('| ' + ' | '.join((
-            system.label, f'{costs.total / MEGA:.2f}', f'{costs.trained / MEGA:.2f}',
+            row.label, f'{costs.total / MEGA:.2f}', f'{costs.trained / MEGA:.2f}',
             f'{figures["parameters"]:g}' if 'parameters' in figures else '',
             f'{costs.view / GIGA:.1f}', f'{costs.every_token / GIGA:.1f}',
             f'{figures["gflops"]:g}' if 'gflops' in figures else '',
             f'{costs.text / GIGA:.1f}', f'{costs.clip_memory / MIB:.0f}',
             f'{costs.text_memory / MIB:.0f}', f'{costs.checkpoint / MEGA:.1f}')) + ' |')
-        if system.reason:
-            reasons.append(f'- {system.label}: ' + system.reason.format(
-                without_attention(system.frames) / GIGA,
+        if row.reason:
+            reasons.append(f'- {row.label}: ' + row.reason.format(
+                without_attention(row.frames or 0) / GIGA,
                 third=figures.get('gflops', 0) / 3) + '.')
-    notes = __doc__.split('\n')[2:]
-    return '\n'.join([*lines, '', 'Published figures are the paper\'s (its GFLOPs are '
-                      'multiply-adds); where they differ:', '', *reasons, '',
-                      'Made by `python benchmarks/costs.py`.', '', *notes])
+    if reasons:
+        lines += ['', 'Published figures are the paper\'s (its GFLOPs are '
+                  'multiply-adds); where they differ:', '', *reasons, '',
+                  'Made by `python benchmarks/costs.py`.']
+    return '\n'.join([*lines, NOTES])
