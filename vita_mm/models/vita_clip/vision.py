@@ -65,7 +65,8 @@ class VitaCLIPVisionTransformer(CLIPVisionTransformer):
     def forward(self, video: Tensor) -> Tensor:
         """As :class:`CLIPVisionTransformer`, with prompts (Eq. 1-4 and 7-8); T is a
         multiple of ``num_frames`` where prompts mix frames."""
-        x_BTND = self.encode(self.windows(self.embed(video)), outputs=1)
+        x_BTND = self.windows(self.embed(video))
+        x_BTND = self.encode(x_BTND, outputs=1)
         return self.gather(x_BTND.reshape(len(video), -1, *x_BTND.shape[2:]))
 
     def windows(self, x_BTND: Tensor) -> Tensor:
