@@ -184,7 +184,8 @@ def skipped(model: CLIPRecognizer, video: torch.Tensor) -> int:
         return 0
     tokens = backbone.embed(video)
     block = backbone.tower.module.transformer.resblocks[-1]
-    made = list(backbone.prompts[-1](tokens[:, :, 0])) if backbone.prompts else []
+    made = (list(backbone.prompts[-1](tokens[:, :, 0]).values())
+            if backbone.prompts else [])
     cls, every = (
         multiply_adds(lambda: backbone.layer(block, tokens, made, outputs=wanted))
         for wanted in (1, None))

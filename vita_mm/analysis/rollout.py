@@ -27,9 +27,6 @@ from vita_mm.models import CLIPVisionTransformer, VitaCLIPVisionTransformer
 from vita_mm.models.common import layers
 from vita_mm.models.vita_clip.prompts import LayerPrompts
 
-# In the order of the keys, see LayerPrompts.
-KINDS = ('global', 'local', 'summary')
-
 
 @dataclass
 class LayerAttention:
@@ -103,10 +100,10 @@ def layer_with_weights(block: nn.Module, x_BTND: Tensor, maker: LayerPrompts | N
                        ) -> tuple[Tensor, LayerAttention]:
     """One layer, as ``prompted_layer``, with its attention."""
     cls_BTD = x_BTND[:, :, 0]
-    prompts = maker(cls_BTD) if maker else []
+    prompts = maker(cls_BTD) if maker else {}
     clips, frames, count, _ = x_BTND.shape
     normed = [block.ln_1(x_BTND)] + [
-        block.ln_1(one).expand(clips, frames, -1, -1) for one in prompts]
+        block.ln_1(one).expand(clips, frames, -1, -1) for one in prompts.values()]
     queries = layers.queries(block, normed[0])
     keys_values = layers.keys_values(block, torch.cat(normed, dim=2))
     heads = block.attn.num_heads
@@ -116,10 +113,7 @@ def layer_with_weights(block: nn.Module, x_BTND: Tensor, maker: LayerPrompts | N
     mixed = (weights @ v).transpose(2, 3).flatten(3)
     sizes = [part.shape[2] for part in normed]
     tokens, *given = weights.mean(dim=2).split(sizes, dim=-1)
-    kinds = [kind for kind, part in zip(KINDS, (
-        maker and maker.shared, maker and maker.local, maker and maker.summary))
-        if part is not None]
-    attention = LayerAttention(tokens, dict(zip(kinds, given)),
+    attention = LayerAttention(tokens, dict(zip(prompts, given)),
                                summary_attention(maker, cls_BTD))
     return layers.add_attended(block, x_BTND, mixed), attention
 

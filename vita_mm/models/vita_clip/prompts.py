@@ -88,20 +88,22 @@ class LayerPrompts(nn.Module):
         self.projection = FrameProjection(width) if projects else None
         self.summary = SummaryPrompt(width, num_heads) if summary else None
         self.local = LocalPrompts(num_frames, width, patch_size) if local else None
-        self.shared = GlobalPrompts(num_global, width, patch_size) if num_global else None
+        self.global_prompts = (
+            GlobalPrompts(num_global, width, patch_size) if num_global else None)
         if projects and freeze_summary_proj:
             self.projection.requires_grad_(False)
 
-    def forward(self, cls_BTD: Tensor) -> list[Tensor]:
-        """The prompts of each kind: (B, T, P, D), with 1 in place of B or T where they
-        are the same for all clips or for all frames of a clip."""
+    def forward(self, cls_BTD: Tensor) -> dict[str, Tensor]:
+        """The prompts of each kind that there is, ``global``, ``local`` and ``summary``:
+        (B, T, P, D), with 1 in place of B or T where they are the same for all clips or
+        for all frames of a clip."""
         projected_BTD = self.projection(cls_BTD) if self.projection else None
-        prompts = []
-        if self.shared is not None:
-            prompts.append(self.shared.vectors[None, None])
+        prompts = {}
+        if self.global_prompts is not None:
+            prompts['global'] = self.global_prompts.vectors[None, None]
         if self.local is not None:
             raw = self.local_condition == 'cls'
-            prompts.append(self.local(cls_BTD if raw else projected_BTD).unsqueeze(1))
+            prompts['local'] = self.local(cls_BTD if raw else projected_BTD).unsqueeze(1)
         if self.summary is not None:
-            prompts.append(self.summary(projected_BTD).unsqueeze(2))
+            prompts['summary'] = self.summary(projected_BTD).unsqueeze(2)
         return prompts
