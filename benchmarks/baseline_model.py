@@ -184,7 +184,7 @@ class Baseline(nn.Module):
         head, backbone = model.cls_head, model.backbone
         clip, context = head.clip.model, head.context.vectors
         self.visual = Vision(clip.visual, backbone.num_frames,
-                             len(backbone.prompts[0].shared.vectors))
+                             len(backbone.prompts[0].global_prompts.vectors))
         self.textual = Text(clip)
         self.prompt_learner = LearnedPrompts(context, head.num_classes,
                                              clip.context_length)

@@ -198,7 +198,7 @@ def prompt_tokens(trained, layer, cls, options):
     if options.local:
         shared = torch.cat([shared, local_tokens(trained, name, raw, options)])
     if options.num_global:
-        shared = torch.cat([shared, trained[f'{name}.shared.vectors']])
+        shared = torch.cat([shared, trained[f'{name}.global_prompts.vectors']])
     if not options.summary:
         return [shared] * len(cls)
     summary = summary_tokens(trained, name, raw, options)

@@ -43,7 +43,7 @@ def in_released_names(trained):
     for layer in range(ARCH['vision_cfg']['layers']):
         ours, theirs = f'backbone.prompts.{layer}', f'visual.blocks.{layer}'
         named[f'{theirs}.local_prompts'] = trained[f'{ours}.local.vectors'][None]
-        shared.append(trained[f'{ours}.shared.vectors'])
+        shared.append(trained[f'{ours}.global_prompts.vectors'])
         for kind in ('weight', 'bias'):
             named[f'{theirs}.cls_proj.{kind}'] = trained[f'{ours}.projection.{kind}']
             named[f'{theirs}.summary_ln.{kind}'] = trained[f'{ours}.summary.norm.{kind}']

@@ -226,14 +226,14 @@ class Plain(torch.nn.Module):
     """Prompts of a plug-in that does not say what they are made of."""
 
     def forward(self, cls_BTD):
-        return [torch.ones(1, 1, 2, cls_BTD.shape[-1]).double()]
+        return dict(mine=torch.ones(1, 1, 2, cls_BTD.shape[-1]).double())
 
 
 def test_prompts_of_others_are_made_of_nothing(build_backbone):
     backbone = build_backbone('frozen_clip')
     backbone.prompts = torch.nn.ModuleList(Plain() for _ in range(3))
     found = trace(backbone, random_video()[:, 0])
-    assert list(found.layers[0].cls_shares()) == ['patches', 'CLS', 'prompts 1']
+    assert list(found.layers[0].cls_shares()) == ['patches', 'CLS', 'mine']
     assert torch.allclose(rollout(found).sum((1, 2)), torch.ones(2).double())
 
 

@@ -244,7 +244,8 @@ def skipped(model: BaseRecognizer, frames: int) -> int:
     visual = backbone.tower.module
     tokens = backbone.embed(torch.empty(1, 3, frames, *visual.image_size, device='meta'))
     block = visual.transformer.resblocks[-1]
-    made = list(backbone.prompts[-1](tokens[:, :, 0])) if backbone.prompts else []
+    made = (list(backbone.prompts[-1](tokens[:, :, 0]).values())
+            if backbone.prompts else [])
     cls, every = (
         multiply_adds(lambda: backbone.layer(block, tokens, made, outputs=wanted))
         for wanted in (1, None))

@@ -24,11 +24,11 @@ class LayerAttention:
         tokens: the tokens of the own frame, (B, T, N, N).
         prompts: the prompts of each kind, (B, T, N, P).
         made_of: the shares of the frames' CLS tokens in the prompts of each kind, (B, T,
-            P, T); None for a kind that is made of nothing in the video.
+            P, T), but for those that are made of nothing in the video.
     """
     tokens: Tensor
     prompts: dict[str, Tensor]
-    made_of: dict[str, Tensor | None]
+    made_of: dict[str, Tensor]
 
     def folded(self) -> Tensor:
         """The share of each token of the clip in each other, (B, T, N, T, N), where
@@ -37,8 +37,7 @@ class LayerAttention:
         own = torch.eye(frames, dtype=self.tokens.dtype, device=self.tokens.device)
         folded = torch.einsum('btnm,ts->btnsm', self.tokens, own)
         for kind, made_of in self.made_of.items():
-            if made_of is not None:
-                folded[..., 0] += self.prompts[kind] @ made_of
+            folded[..., 0] += self.prompts[kind] @ made_of
         return folded / folded.sum(dim=(-2, -1), keepdim=True)
 
     def cls_shares(self) -> dict[str, Tensor]:
@@ -99,25 +98,23 @@ def trace_layer(block: nn.Module, x_BTND: Tensor, maker: nn.Module | None
     :class:`LayerPrompts`) is taken to make them of nothing in the video.
     """
     cls_BTD = x_BTND[:, :, 0]
-    prompts = maker(cls_BTD) if maker else []
+    prompts = maker(cls_BTD) if maker else {}
+    made_of = maker.made_of(cls_BTD) if hasattr(maker, 'made_of') else {}
     attention = PlainAttention()
-    out_BTND = prompted_layer(block, x_BTND, prompts, attention=attention)
-    if hasattr(maker, 'made_of'):
-        made_of = maker.made_of(cls_BTD)
-    else:
-        made_of = {f'prompts {place}': None for place in range(1, len(prompts) + 1)}
-    return out_BTND, layer_attention(
-        attention, x_BTND, dict(zip(made_of, (one.shape[2] for one in prompts))), made_of)
+    out_BTND = prompted_layer(block, x_BTND, list(prompts.values()), attention=attention)
+    counts = {kind: given.shape[2] for kind, given in prompts.items()}
+    return out_BTND, layer_attention(attention, x_BTND, counts, made_of)
 
 
 def layer_attention(attention: PlainAttention, x_BTND: Tensor,
-                    prompts: dict[str, int] = {},
-                    made_of: dict[str, Tensor | None] = {}) -> LayerAttention:
+                    prompts: dict[str, int] = {}, made_of: dict[str, Tensor] = {}
+                    ) -> LayerAttention:
     """Of the weights of a layer whose keys are a frame's tokens, then its prompts.
 
     Args:
         x_BTND: the tokens of the layer.
         prompts: how many there are of each kind.
+        made_of: see :class:`LayerAttention`.
     """
     clips, frames, count, _ = x_BTND.shape
     weights = attention.weights.mean(dim=1).unflatten(0, (clips, frames))

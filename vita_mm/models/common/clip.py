@@ -94,7 +94,7 @@ class LoadedCLIP:
 
 
 def misfit(config: dict) -> str | None:
-    """Why an open_clip model configuration cannot carry Vita-CLIP; None if it can."""
+    """Why an open_clip model configuration cannot be prompted; None if it can."""
     vision, text = config['vision_cfg'], config['text_cfg']
     if config.get('custom_text') or 'multimodal_cfg' in config:
         return 'it has a custom text tower'
@@ -147,7 +147,7 @@ def read_architecture(arch: str | dict) -> dict:
     reason = misfit(config)
     if reason is not None:
         raise UserError(
-            f'the CLIP architecture {arch!r} does not fit Vita-CLIP: {reason}; those '
+            f'the CLIP architecture {arch!r} does not fit: {reason}; those '
             'that fit are ' + ', '.join(supported_architectures()))
     return config
 

@@ -1,6 +1,5 @@
 """The vision side: CLIP's ViT on the frames of clips, and prompts in its layers.
 
-Eq. numbers are those of Wasim et al., "Vita-CLIP", CVPR 2023, section 3.
 Letters: B clips, T frames, N tokens of a frame (CLS first), P prompts, D width.
 """
 from collections.abc import Callable
@@ -32,7 +31,13 @@ class CLIPVisionTransformer(BaseModule):
         checkpointing: keep only the input of each layer for the backward pass and
             compute the layer again there: less memory, more time.
         compile: compile the layer with ``torch.compile``.
+
+    Attributes:
+        prompts: of a subclass that has any: a module for each layer, which makes its
+            prompts by kind, each (B, T, P, D) or with 1 in place of B or T, of the CLS
+            tokens of its input, (B, T, D).
     """
+    prompts: nn.ModuleList | None
 
     def __init__(self, clip: LoadedCLIP | dict, trained: bool = False,
                  temporal: dict | None = None, checkpointing: bool = False,
@@ -43,7 +48,7 @@ class CLIPVisionTransformer(BaseModule):
         self.tower = Trained(visual) if trained else Frozen(visual)
         self.temporal = (TemporalTransformer(visual.output_dim, **temporal)
                          if temporal else None)
-        self.time_embedding = self.prompts = None
+        self.prompts = None
         self.layer = torch.compile(prompted_layer) if compile else prompted_layer
         if checkpointing:
             self.layer = partial(checkpoint, self.layer, use_reentrant=False)
@@ -60,7 +65,11 @@ class CLIPVisionTransformer(BaseModule):
         return self.gather(self.encode(self.embed(video), outputs=1))
 
     def embed(self, video: Tensor) -> Tensor:
-        """Tokens with spatial and time embedding (Eq. 1), after ``ln_pre``."""
+        """The tokens that go into the first layer, (B, T, N, D), of normalised frames."""
+        return self.tower.module.ln_pre(self.tokens(video))
+
+    def tokens(self, video: Tensor) -> Tensor:
+        """CLS and patches with their position embedding, (B, T, N, D)."""
         visual = self.tower.module
         num_clips, _, num_frames, height, width = video.shape
         if (height, width) != tuple(visual.image_size):
@@ -71,18 +80,15 @@ class CLIPVisionTransformer(BaseModule):
         patches = visual.conv1(frames).flatten(2).transpose(1, 2)
         cls = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
         x = torch.cat([cls, patches], dim=1) + visual.positional_embedding
-        x_BTND = x.unflatten(0, (num_clips, num_frames))
-        if self.time_embedding is not None:
-            x_BTND = x_BTND + self.stretched_time(num_frames)[:, None]
-        return visual.ln_pre(x_BTND)
+        return x.unflatten(0, (num_clips, num_frames))
 
     def encode(self, x_BTND: Tensor, outputs: int | None = None) -> Tensor:
         """The tokens after all layers; of a frame's the first ``outputs``, or all."""
         blocks = self.tower.module.transformer.resblocks
         for number, block in enumerate(blocks):
-            prompts = self.prompts[number](x_BTND[:, :, 0]) if self.prompts else []
+            prompts = self.prompts[number](x_BTND[:, :, 0]) if self.prompts else {}
             wanted = outputs if number == len(blocks) - 1 else None
-            x_BTND = self.layer(block, x_BTND, prompts, outputs=wanted)
+            x_BTND = self.layer(block, x_BTND, list(prompts.values()), outputs=wanted)
         return x_BTND
 
     def gather(self, x_BTND: Tensor) -> Tensor:
@@ -103,13 +109,13 @@ class CLIPVisionTransformer(BaseModule):
 def prompted_layer(block: nn.Module, x_BTND: Tensor, prompts: list[Tensor],
                    outputs: int | None = None,
                    attention: Callable = layers.attention) -> Tensor:
-    """One layer of CLIP with prompts (Eq. 7 and 8).
+    """One layer of CLIP, in which prompts are attended to.
 
     Of the prompts only keys and values are ever used: their outputs are dropped after
     the attention, so their queries and their FFN are not computed.
 
     Args:
-        prompts: of each kind, see :class:`LayerPrompts`.
+        prompts: of each kind, (B, T, P, D), see :class:`CLIPVisionTransformer`.
         outputs: how many of the tokens of a frame are wanted, by default all.
         attention: the fast one, or a :class:`layers.PlainAttention`.
     """

@@ -78,7 +78,7 @@ def trained_matches(num_layers: int) -> list[Match]:
                one('cls_head.logit_scale', 'logit_scale')]
     for layer in range(num_layers):
         ours, released = f'backbone.prompts.{layer}', f'visual.blocks.{layer}'
-        matches += [one(f'{ours}.shared.vectors', f'{released}.global_prompts'),
+        matches += [one(f'{ours}.global_prompts.vectors', f'{released}.global_prompts'),
                     one(f'{ours}.local.vectors', f'{released}.local_prompts'),
                     *linear(f'{ours}.projection', f'{released}.cls_proj'),
                     *linear(f'{ours}.summary.norm', f'{released}.summary_ln'),
@@ -308,7 +308,7 @@ def read_released(path: str, classes: str | list[str] | None = None,
             num_frames=num_frames,
             summary=f'{layer}.summary.norm.weight' in trained,
             local=f'{layer}.local.vectors' in trained,
-            num_global=len(trained.get(f'{layer}.shared.vectors', ()))),
+            num_global=len(trained.get(f'{layer}.global_prompts.vectors', ()))),
         cls_head=dict(context='none') if context is None else dict(
             context='csc' if context.dim() == 3 else 'uc',
             num_context=context.shape[-2], context_position=context_position,

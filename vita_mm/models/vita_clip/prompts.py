@@ -88,37 +88,36 @@ class LayerPrompts(nn.Module):
         self.projection = FrameProjection(width) if projects else None
         self.summary = SummaryPrompt(width, num_heads) if summary else None
         self.local = LocalPrompts(num_frames, width, patch_size) if local else None
-        self.shared = GlobalPrompts(num_global, width, patch_size) if num_global else None
+        self.global_prompts = (
+            GlobalPrompts(num_global, width, patch_size) if num_global else None)
         if projects and freeze_summary_proj:
             self.projection.requires_grad_(False)
 
-    def forward(self, cls_BTD: Tensor) -> list[Tensor]:
-        """The prompts of each kind: (B, T, P, D), with 1 in place of B or T where they
-        are the same for all clips or for all frames of a clip."""
+    def forward(self, cls_BTD: Tensor) -> dict[str, Tensor]:
+        """The prompts of each kind that there is, ``global``, ``local`` and ``summary``:
+        (B, T, P, D), with 1 in place of B or T where they are the same for all clips or
+        for all frames of a clip."""
         projected_BTD = self.projection(cls_BTD) if self.projection else None
-        prompts = []
-        if self.shared is not None:
-            prompts.append(self.shared.vectors[None, None])
+        prompts = {}
+        if self.global_prompts is not None:
+            prompts['global'] = self.global_prompts.vectors[None, None]
         if self.local is not None:
             raw = self.local_condition == 'cls'
-            prompts.append(self.local(cls_BTD if raw else projected_BTD).unsqueeze(1))
+            prompts['local'] = self.local(cls_BTD if raw else projected_BTD).unsqueeze(1)
         if self.summary is not None:
-            prompts.append(self.summary(projected_BTD).unsqueeze(2))
+            prompts['summary'] = self.summary(projected_BTD).unsqueeze(2)
         return prompts
 
     @torch.no_grad()
-    def made_of(self, cls_BTD: Tensor) -> dict[str, Tensor | None]:
-        """What the prompts of each kind, in the order of :meth:`forward`, are made of:
-        shares of the frames' CLS tokens, (B, T, P, T), which sum to one.
+    def made_of(self, cls_BTD: Tensor) -> dict[str, Tensor]:
+        """What the prompts of each kind are made of: shares of the frames' CLS tokens,
+        (B, T, P, T), which sum to one. Global prompts are made of nothing in the video.
 
         A local prompt is made of its frame. A summary token is made of all frames: half
-        of it is its frame, half what its own attention takes. Global prompts are made of
-        nothing in the video: None.
+        of it is its frame, half what its own attention takes.
         """
         frames = torch.eye(cls_BTD.shape[1], dtype=cls_BTD.dtype, device=cls_BTD.device)
-        found: dict[str, Tensor | None] = {}
-        if self.shared is not None:
-            found['global'] = None
+        found = {}
         if self.local is not None:
             found['local'] = frames.expand(*cls_BTD.shape[:2], -1, -1)
         if self.summary is not None:

@@ -61,6 +61,8 @@ class VitaCLIPVisionTransformer(CLIPVisionTransformer):
                          summary, local, num_global, local_condition,
                          freeze_summary_proj)
             for block in visual.transformer.resblocks)
+        self.register_load_state_dict_pre_hook(
+            VitaCLIPVisionTransformer.use_present_names)
 
     def forward(self, video: Tensor) -> Tensor:
         """As :class:`CLIPVisionTransformer`, with prompts (Eq. 1-4 and 7-8); T is a
@@ -80,6 +82,21 @@ class VitaCLIPVisionTransformer(CLIPVisionTransformer):
             return x_BTND.unflatten(1, (-1, self.num_frames)).flatten(0, 1)
         return x_BTND
 
+    def embed(self, video: Tensor) -> Tensor:
+        x_BTND = self.tokens(video)
+        if self.time_embedding is not None:
+            x_BTND = x_BTND + self.stretched_time(x_BTND.shape[1])[:, None]
+        return self.tower.module.ln_pre(x_BTND)
+
     def stretched_time(self, num_frames: int) -> Tensor:
         """The time embedding at ``num_frames`` positions, by nearest: (T, D)."""
         return F.interpolate(self.time_embedding.T[None], size=num_frames)[0].T
+
+    def use_present_names(self, state_dict: dict, prefix: str, *_) -> None:
+        """Before a checkpoint is loaded: give the tensors of an old one, which called
+        the global prompts ``shared``, the names that they have now."""
+        for layer in range(len(self.prompts)):
+            place = f'{prefix}prompts.{layer}'
+            if f'{place}.shared.vectors' in state_dict:
+                state_dict[f'{place}.global_prompts.vectors'] = state_dict.pop(
+                    f'{place}.shared.vectors')
