@@ -13,8 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .distributed import command_of, environment
-
+MAIN = Path(__file__).resolve().with_name('main.py')
 # Dataset of the miniature to the config that trains on it, and whose role it has.
 TRAININGS = {'mini_k400': ('configs/vita_mini.py', 'the supervised set (K400)'),
              'mini_ssv2': ('configs/vita_mini_motion.py', 'the motion set (SSv2)')}
@@ -45,10 +44,11 @@ def main(args: argparse.Namespace) -> int:
         folders[dataset] = args.folder / name
         print(f'{number}. Train Vita-CLIP on {role}: vita-mm train {path}, on {processes} '
               'processes')
-        code = quietly(command_of('train', [
-            str(ROOT / path), '--resume', '--work-dir', str(folders[dataset]),
+        code = quietly([
+            sys.executable, str(MAIN), 'train', str(ROOT / path), '--resume',
+            '--work-dir', str(folders[dataset]), '--gpus', str(processes),
             '--cfg-options', f'train_dataloader.batch_size={CLIPS_A_STEP // processes}'],
-            processes), args.folder / f'{name}.log')
+            args.folder / f'{name}.log')
         if code:
             return code
     print('4. Evaluate beside frozen CLIP, on these sets, then zero-shot on classes that '
@@ -85,8 +85,8 @@ def quietly(command: list[str], log: Path) -> int:
     with open(log, 'a', encoding='utf-8') as file:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors='replace', env=environment(),
-            start_new_session=True, preexec_fn=die_with_parent)
+            stderr=subprocess.STDOUT, text=True, errors='replace', start_new_session=True,
+            preexec_fn=die_with_parent)
         assert process.stdout is not None
         said: list[str] = []
         shown = None
