@@ -2,15 +2,12 @@
 
 A real MLflow store (SQLite); what is away is made so by files or raised by a client.
 """
-import json
 import multiprocessing
 import os
 import re
 import runpy
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path

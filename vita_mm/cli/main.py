@@ -5,6 +5,7 @@ Each verb is a module of this folder, with
     add_arguments(parser)           its arguments
     check_arguments(parser, args)   where some do not go together (may be left out)
     main(args)                      the work; returns an exit code, or None for 0
+    LIGHT = True                    where that needs nothing of ``vita_mm``
 
 Until the arguments are right nothing but the standard library is imported, so that
 ``--help`` does not wait for torch: the folder is imported under a name of its own, for
@@ -36,6 +37,8 @@ VERBS = {
     'mini': 'mini',
     'parity': 'parity',
     'sync': 'sync',
+    'configs': 'configs',
+    'completion': 'completion',
 }
 ABOUT = 'Vita-CLIP and its rivals as plug-ins for MMAction2, tracked in MLflow.'
 MORE = f'{COMMAND} VERB --help says what a verb does and takes.'
@@ -65,6 +68,8 @@ def run(verb: str, arguments: Sequence[str], prog: str | None = None) -> int:
         module.check_arguments(parser, args)
     if getattr(args, 'processes', None):
         load('distributed').start(verb, arguments, args, parser)
+    if getattr(module, 'LIGHT', False):
+        return module.main(args) or 0
     from vita_mm.errors import cli_errors
 
     # torchrun and Slurm end a run by SIGTERM: as on Ctrl-C, it says so first.
