@@ -32,7 +32,6 @@ def main(args: argparse.Namespace) -> int:
     import torch
     from mmengine.registry import init_default_scope
     from vita_mm.harness.beside import compare, on_its_own_set, read_trained, zero_shot
-    from vita_mm.io.files import ROOT
     from vita_mm.mini import build
 
     print('1. The miniature benchmark: real video files and a small CLIP, under data/mini')
@@ -45,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
         print(f'{number}. Train Vita-CLIP on {role}: vita-mm train {path}, on {processes} '
               'processes')
         code = quietly([
-            sys.executable, str(MAIN), 'train', str(ROOT / path), '--resume',
+            sys.executable, str(MAIN), 'train', path, '--resume',
             '--work-dir', str(folders[dataset]), '--gpus', str(processes),
             '--cfg-options', f'train_dataloader.batch_size={CLIPS_A_STEP // processes}'],
             args.folder / f'{name}.log')
@@ -54,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
     print('4. Evaluate beside frozen CLIP, on these sets, then zero-shot on classes that '
           'it has not seen')
     init_default_scope('mmaction')
-    models = {dataset: read_trained('test', str(ROOT / path), str(folders[dataset]))
+    models = {dataset: read_trained('test', path, str(folders[dataset]))
               for dataset, (path, _) in TRAININGS.items()}
     passes = [one for dataset, model in models.items()
               for one in on_its_own_set(dataset, model)]
