@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed
+from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.config.utils import ConfigParsingError
 from mmengine.dist import get_world_size, init_dist
@@ -21,6 +22,7 @@ from mmengine.runner import Runner
 from vita_mm.cli.arguments import add_common_arguments  # noqa: F401
 from vita_mm.data.dataset import check_batches
 from vita_mm.errors import UserError
+from vita_mm.io.files import ROOT, locate
 from vita_mm.tracking import guard, hide_credentials
 
 from .precision import apply_precision
@@ -60,14 +62,14 @@ def read_config(args: argparse.Namespace) -> Config:
 def default_work_dir(path: str | Path) -> str:
     """The work dir of a config, another one for each config.
 
-    It is below ``work_dirs`` what the config's path is below ``configs``, that of the
-    current folder or of the project, or else below the current folder. A config from
-    elsewhere, or of a name that a file in one of these has too, gets a name that ends in
-    a digest of its path.
+    It is in the folder ``work_dirs`` of the current one what the config's path is below
+    ``configs``, that of the current folder or of the project, or else below the current
+    folder. A config from elsewhere, or of a name that a file in one of these has too,
+    gets a name that ends in a digest of its path.
     """
-    path = Path(os.path.abspath(path)).with_suffix('.py')
-    here, project = Path.cwd(), Path(__file__).resolve().parents[2]
-    places = [here / 'configs', project / 'configs', here]
+    path = Path(os.path.abspath(locate(str(path)))).with_suffix('.py')
+    here = Path.cwd()
+    places = [here / 'configs', ROOT / 'configs', here]
     place = next((place for place in places if path.is_relative_to(place)), None)
     if place is not None:
         name = path.relative_to(place)
@@ -79,13 +81,13 @@ def default_work_dir(path: str | Path) -> str:
 
 
 def load_config(path: str | Path) -> Config:
-    """The config of a file.
+    """The config of a file of the current folder or else of the project.
 
     Raises:
         UserError: if it cannot be read, or one of its keys is misspelt.
     """
     try:
-        config = Config.fromfile(path)
+        config = Config.fromfile(locate(str(path)))
     except (OSError, SyntaxError, KeyError, ImportError, TypeError,
             ConfigParsingError) as error:
         raise UserError(f'cannot read the config {path}: {error}') from error
@@ -113,7 +115,7 @@ def use_trained_model(config: Config, trained: Config) -> None:
     """Give an evaluation the model of a training.
 
     An evaluation with manual prompts has classes that were not trained on: these stay
-    its own, with its templates, and take the place of Vita-CLIP's learned contexts. Its
+    its own, and so does what the trained head's class names in ``of_evaluation``. Its
     reading of long clips stays its own too.
     """
     own = config.model
@@ -124,10 +126,9 @@ def use_trained_model(config: Config, trained: Config) -> None:
         own.backbone.long_clips = reading
     head = copy.deepcopy(trained.model.cls_head)
     if own.cls_head.get('context') == 'none':
-        kept = {'classes', 'templates'} & own.cls_head.keys()
-        if head.type == 'VitaCLIPTextHead':
-            kept.add('context')
-        head.update({key: own.cls_head[key] for key in kept})
+        found = MODELS.get(head.type) if isinstance(head.type, str) else head.type
+        head.update({key: own.cls_head[key] for key in getattr(
+            found, 'of_evaluation', ('classes', )) if key in own.cls_head})
     own.cls_head = head
 
 
