@@ -34,9 +34,13 @@ def main(args: argparse.Namespace) -> None:
     import torch.distributed
     from vita_mm.engine.recipe import prepare_work_dir
     from vita_mm.engine.runs import build_runner, read_config
+    from vita_mm.systems import check_verb, find_system
     from vita_mm.tracking import guard
 
     config = read_config(args)
+    system = find_system(config.get('model') or {})
+    if system is not None:
+        check_verb('train', system)
     if args.amp:
         config.precision = 'bfloat16'
     if args.no_validate:
