@@ -2,6 +2,8 @@
 with every system or says why not: the table of ``docs/systems.md``, walked."""
 import io
 import json
+import logging
+import sys
 from pathlib import Path
 
 import vita_mm  # noqa: F401  first, for it repairs imports of the libraries below
@@ -10,6 +12,7 @@ import pytest
 import torch
 from conftest import tiny_clip_config
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from rich.console import Console
 from vita_mm.cli.main import run
 from vita_mm.cli.systems import BEGIN, END, tables
@@ -113,6 +116,9 @@ def folder(tmp_path_factory):
 def within(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setenv('MLFLOW_TRACKING_URI', f'sqlite:///{folder}/mlflow.db')
+    for handler in MMLogger.get_current_instance().handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.stream = sys.stderr  # that of an earlier test is closed
 
 
 def options(*only):
@@ -174,7 +180,6 @@ def walk_test(name, trained, capsys, monkeypatch):
     found = json.loads(scalars.read_text().splitlines()[-1])
     top1, = (value for key, value in found.items() if key.endswith('acc/top1'))
     assert 0 <= top1 <= 1
-    assert [value for key, value in found.items() if key.endswith('videos_read')] == [3]
 
 
 def walk_zero_shot(name, trained, capsys, monkeypatch):
@@ -229,9 +234,12 @@ def walk_confusion(name, trained, capsys, monkeypatch):
 
 def walk_costs(name, trained, capsys, monkeypatch):
     assert run('costs', [config_of(SYSTEMS[name]), '--out', f'costs/{name}.md']) == 0
-    row = Path(f'costs/{name}.md').read_text().splitlines()[4].split(' | ')
-    parameters, learned, gmac = (float(row[place]) for place in (1, 2, 4))
-    assert parameters > learned and (learned > 0) == (name in TRAINED) and gmac > 0
+    label, *numbers = Path(f'costs/{name}.md').read_text().splitlines()[4].split('|')[1:-1]
+    assert label.strip() == config_of(SYSTEMS[name])
+    parameters, learned, *_, clip, text, saved = (
+        float(number) for number in numbers if number.strip())
+    assert parameters >= learned and clip > 0 and text >= 0
+    assert (learned > 0) == (saved > 0) == (name in TRAINED)
 
 
 def walk_convert(name, trained, capsys, monkeypatch):

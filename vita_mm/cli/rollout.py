@@ -1,6 +1,7 @@
 """Draw what a model attends to in videos: attention rollout, and the shares of prompts.
 
-    python tools/rollout.py VIDEO... --checkpoint CHECKPOINT --against frozen
+    vita-mm rollout VIDEO... --checkpoint CHECKPOINT --against frozen
+    vita-mm rollout VIDEO... --config configs/frozen_clip/mini_k400.py
 
 For each video, under --out: frames.png and frames.gif, heat maps over the frames (of the
 model and, with `--against frozen`, of the CLIP under it as it was); shares.png and
@@ -15,7 +16,8 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('videos', nargs='+', metavar='VIDEO')
-    parser.add_argument('--checkpoint', required=True)
+    parser.add_argument('--checkpoint', help='a file, or a work dir, whose last weights '
+                        'count; not for frozen CLIP, whose config is enough')
     parser.add_argument('--against', choices=('frozen', ),
                         help='draw frozen CLIP without prompts beside it')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/rollout'))
@@ -24,8 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', default='cpu')
 
 
+def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if args.checkpoint is None and args.config is None:
+        parser.error('there is no model: give --checkpoint, or --config of frozen CLIP')
+
+
 def main(args: argparse.Namespace) -> int:
     from vita_mm.inference import Predictor
+    from vita_mm.io.checkpoints import find_checkpoint
     from vita_mm.models import CLIPVisionTransformer
     from vita_mm.tracking import MLflowTracking
     from vita_mm.tracking.probes import digest_file
@@ -35,11 +43,14 @@ def main(args: argparse.Namespace) -> int:
     if args.against == 'frozen':
         frozen = CLIPVisionTransformer(predictor.model.cls_head.clip).to(args.device)
     tracking = MLflowTracking(str(args.out))
-    tracking.start('run', str(args.out), run_name=f'rollout {Path(args.checkpoint).name}')
+    name = Path(args.checkpoint or args.config).name
+    tracking.start('run', str(args.out), run_name=f'rollout {name}')
     try:
-        tracking.add_params(dict(checkpoint=args.checkpoint, against=args.against or '',
-                                 videos=len(args.videos)))
-        tracking.add_tags({'checkpoint.sha256': digest_file(args.checkpoint)})
+        tracking.add_params(dict(checkpoint=args.checkpoint or '', videos=len(args.videos),
+                                 against=args.against or ''))
+        if args.checkpoint:
+            tracking.add_tags({'checkpoint.sha256': digest_file(
+                find_checkpoint(args.checkpoint))})
         failed = draw_all(args, predictor, frozen, tracking)
     except BaseException as error:
         tracking.fail(error)
