@@ -143,8 +143,8 @@ def draw_video(predictor: Predictor, frozen: CLIPVisionTransformer | None, video
     batch = model.data_preprocessor(pseudo_collate([predictor.read(video)]))
     clip = batch['inputs'][:, 0]
     features, layers = trace(model.backbone, clip)
-    scores = model.cls_head.logits(
-        features.to(predictor.text_features.device), predictor.text_features)
+    with torch.no_grad():
+        scores = model.cls_head(features)
     score, best = scores.softmax(dim=-1)[0].max(dim=0)
     grid = model.backbone.tower.module.grid_size
     heats = [Heat('with prompts', patch_maps(rollout(layers)[0], grid))]

@@ -21,7 +21,7 @@ from types import ModuleType
 PACKAGE = 'vita_mm_cli'
 FOLDER = Path(__file__).resolve().parent
 # Verb to its module.
-VERBS = {'predict': 'predict'}
+VERBS = {'predict': 'predict', 'convert': 'convert_checkpoint'}
 
 
 def load(module: str) -> ModuleType:
@@ -55,7 +55,8 @@ def run(verb: str, arguments: list[str], prog: str | None = None) -> int:
     return 2  # not reached: cli_errors exits
 
 
-def run_tool() -> None:
-    """For ``tools/VERB.py``: the verb of the script's name."""
+def run_tool(verb: str | None = None) -> None:
+    """For ``tools/NAME.py``: a verb, by default that of the script's name."""
     script = Path(sys.argv[0])
-    sys.exit(run(script.stem.replace('_', '-'), sys.argv[1:], script.name))
+    verb = verb or script.stem.replace('_', '-')
+    sys.exit(run(verb, sys.argv[1:], script.name))
