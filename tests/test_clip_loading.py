@@ -11,6 +11,7 @@ import open_clip
 import pytest
 import torch
 from conftest import Payload, tiny_clip_config
+from vita_mm.description import describe
 from vita_mm.errors import UserError
 from vita_mm.models.common.clip import (
     check_network,
@@ -18,7 +19,7 @@ from vita_mm.models.common.clip import (
     misfit,
     supported_architectures,
 )
-from vita_mm.models.common.description import describe
+from vita_mm.systems import SYSTEMS
 
 
 def named_architectures(error):
@@ -422,6 +423,7 @@ def test_a_description_names_its_clip_for_any_folder(tmp_path, tiny_weights, mon
         dict(clip=dict(arch=tiny_clip_config(), pretrained='tiny.pt'),
              cls_head=dict(classes=['a', 'b']),
              data_preprocessor=dict(mean=[0, 0, 0], std=[1, 1, 1])),
-        [dict(type='SampleFrames', clip_len=4, frame_interval=2)])
+        [dict(type='SampleFrames', clip_len=4, frame_interval=2)],
+        system=SYSTEMS['vita_clip'])
     monkeypatch.chdir(tmp_path)
     assert same_weights(load_clip(**described['clip']), tiny_weights())

@@ -7,31 +7,14 @@ import math
 import pytest
 import reference
 import torch
-from conftest import CLASSES, model_logits, random_video, scatter, tiny_clip_config
+from conftest import CLASSES, model_logits, random_video, scatter
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from reference import attention, feed_forward, layer_norm, linear, unit
 from torch import multiprocessing
 from torch.nn import functional as F
 from vita_mm.errors import UserError
-
-# Two heads of the joint space.
-ARCH = tiny_clip_config(embed_dim=128, quick_gelu=True)
-ACTIONCLIP = dict(
-    backbone=dict(type='CLIPVisionTransformer', trained=True,
-                  temporal=dict(num_positions=77, num_layers=2, eps=1e-2)),
-    cls_head=dict(type='ActionCLIPTextHead', templates=['a {}', 'the {} of it']))
-A5 = dict(
-    backbone=dict(type='CLIPVisionTransformer', temporal=dict(
-        num_positions=6, num_layers=2, residual=False, linear_std=None)),
-    cls_head=dict(type='EfficientPromptTextHead', num_context=5))
-EVL = dict(backbone=dict(type='EVLVisionTransformer', num_frames=4, num_layers=2),
-           cls_head=dict(type='EVLHead'))
-VIFI = dict(backbone=dict(type='CLIPVisionTransformer', trained=True),
-            cls_head=dict(type='VitaCLIPTextHead', context='none', trained=True,
-                          templates='a photo of a {}.'))
-XCLIP = dict(backbone=dict(type='XCLIPVisionTransformer', num_frames=4),
-             cls_head=dict(type='XCLIPTextHead'))
+from wings import A5, ACTIONCLIP, ARCH, EVL, VIFI, XCLIP
 
 
 @pytest.fixture

@@ -10,9 +10,11 @@ from conftest import Payload, model_logits, random_video, scatter, tiny_clip_con
 from mmaction.structures import ActionDataSample
 from mmengine.optim import OptimWrapper
 from mmengine.runner import load_checkpoint
+from vita_mm.description import describe, tell_activation
 from vita_mm.errors import UserError
-from vita_mm.models.common.description import KEY, describe, tell_activation
+from vita_mm.models.common.description import KEY
 from vita_mm.models.common.recognizer import pack_identity
+from vita_mm.systems import SYSTEMS
 
 NO_PROMPTS = dict(summary=False, local=False, num_global=0)
 PREPROCESSOR = dict(type='ActionDataPreprocessor', mean=[120., 115., 105.],
@@ -397,7 +399,8 @@ def test_old_checkpoint_whose_description_says_its_activation(build_model, clip,
         dict(clip=dict(dict(arch=tiny_clip_config(), pretrained='gone.pt'), **clip),
              cls_head=dict(classes=['a', 'b']),
              data_preprocessor=dict(mean=[0, 0, 0], std=[1, 1, 1])),
-        [dict(type='SampleFrames', clip_len=4, frame_interval=2)])
+        [dict(type='SampleFrames', clip_len=4, frame_interval=2)],
+        system=SYSTEMS['vita_clip'])
     state = model.state_dict()
     old = {key: value for key, value in model.clip_identity.items() if key != 'settings'}
     state['_extra_state'] = pack_identity(old, model.cls_head.classes)

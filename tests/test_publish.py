@@ -12,13 +12,15 @@ from vita_mm import tracking
 from conftest import BACKBONE, HEAD, tiny_clip_config
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+from vita_mm.description import describe
 from vita_mm.harness.report.publish import Publisher
 from vita_mm.harness.report.results import Cell, RowResult, TableResult
 from vita_mm.harness.spec.published import Figure
 from vita_mm.harness.spec.suite import ROOT, Column, Row, Suite, Table
 from vita_mm.inference import Predictor
 from vita_mm.io.checkpoints import read_tensors
-from vita_mm.models.common.description import KEY, describe
+from vita_mm.models.common.description import KEY
+from vita_mm.systems import SYSTEMS
 from vita_mm.tracking.probes import digest_file
 
 TOP1 = Column('top1', 'Top-1')
@@ -342,7 +344,7 @@ def test_a_registered_model_predicts(uri, out, tmp_path, build_model, tiny_weigh
     description = describe(
         dict(clip=dict(arch=arch, pretrained=tiny_weights(arch)), backbone=BACKBONE,
              cls_head=HEAD, data_preprocessor=dict(mean=[0, 0, 0], std=[1, 1, 1])),
-        [dict(type='UniformSample', clip_len=4)])
+        [dict(type='UniformSample', clip_len=4)], system=SYSTEMS['vita_clip'])
     file = tmp_path / 'epoch_3.pth'
     torch.save(dict(
         state_dict=model.state_dict(), meta={KEY: json.dumps(description), 'epoch': 3},

@@ -9,6 +9,7 @@ from conftest import CLASSES, random_video, tiny_clip_config
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from reference import Options, logits
+from vita_mm.cli.main import run
 from vita_mm.errors import UserError
 from vita_mm.inference import build_model as build_described
 from vita_mm.inference import read_model
@@ -18,7 +19,8 @@ from vita_mm.models.vita_clip.checkpoints import (
     released_checkpoint,
     same_architecture,
 )
-from world import ROOT, run
+from world import ROOT
+from world import run as run_tool
 
 ARCH = tiny_clip_config(quick_gelu=True)
 HEADS = dict(vision_heads=4, text_heads=2)
@@ -133,30 +135,38 @@ def test_the_model_read_is_the_model_written(case):
 @pytest.mark.parametrize('case', ['csc'], indirect=True)
 def test_parity_check_passes_what_is_equal_and_fails_what_is_not(case):
     folder, _ = case
-    done = run('tools/check_parity.py', folder, cwd=folder)
+    done = run_tool('tools/check_parity.py', folder, cwd=folder)
     assert done.returncode == 0, done.stdout
     assert '1 of 1 cases within' in done.stdout
     arrays = dict(np.load(folder / 'case.npz'))
     arrays['logits'] = arrays['logits'] + 1e-4
     np.savez(folder / 'case.npz', **arrays)
-    done = run('tools/check_parity.py', folder, cwd=folder)
+    done = run_tool('tools/check_parity.py', folder, cwd=folder)
     assert done.returncode == 1 and 'DIFFERS' in done.stdout
 
 
-def convert(folder, source, target, *options):
-    done = run('tools/convert_checkpoint.py', source, target, *options, cwd=folder)
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+@pytest.fixture
+def convert(capsys):
+    """Function: what the verb says."""
+
+    def convert(folder, source, target, *options):
+        assert run('convert', [str(folder / source), str(folder / target),
+                               *map(str, options)]) == 0
+        return capsys.readouterr().out
+
+    return convert
 
 
 @pytest.mark.parametrize('case', ['uc'], indirect=True)
-def test_conversion_there_and_back(case):
+def test_conversion_there_and_back(case, convert, monkeypatch):
     """What comes out is used without a config, and goes back bit for bit."""
     folder, model = case
-    said = convert(folder, 'case.pth', 'ours.pth', '--clip-out', folder / 'clip.pt',
+    monkeypatch.chdir(folder)  # a path beside it is found from anywhere afterwards
+    said = convert(folder, 'case.pth', 'ours.pth', '--clip-out', 'clip.pt',
                    '--vision-heads', 4, '--text-heads', 2)
     assert "'num_context': 3" in said and 'model.cls_head.num_context=3' in said
     assert 'looks trained' in said
+    monkeypatch.chdir('/')
     again = build_described(*read_model(str(folder / 'ours.pth')))
     assert again.cls_head.classes == [name.replace('_', ' ') for name in CLASSES]
     video = random_video().float()
@@ -211,7 +221,7 @@ def test_a_model_that_the_released_code_has_not_is_refused(
 
 
 @pytest.mark.parametrize('case', ['csc'], indirect=True)
-def test_the_options_that_the_tool_prints_make_the_config_fit(case):
+def test_the_options_that_the_verb_prints_make_the_config_fit(case, convert):
     folder, _ = case
     said = convert(folder, 'case.pth', 'ours.pth', '--vision-heads', 4,
                    '--text-heads', 2)
@@ -227,11 +237,12 @@ def test_the_options_that_the_tool_prints_make_the_config_fit(case):
             assert str(config.model[part][key]) == str(getattr(released, part)[key])
 
 
-def test_options_of_the_other_direction_are_refused(tmp_path):
-    done = run('tools/convert_checkpoint.py', 'in', 'out', '--to', 'released',
-               '--text-heads', 2, cwd=tmp_path)
-    assert done.returncode == 2
-    assert 'error: --text-heads is an option of --to vita_mm' in done.stdout
+def test_options_of_the_other_direction_are_refused(capsys):
+    with pytest.raises(SystemExit) as caught:
+        run('convert', ['in', 'out', '--to', 'released', '--text-heads', '2'])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert 'error: --text-heads is an option of --to vita_mm' in said
 
 
 def test_an_architecture_is_known_again_by_all_its_sizes():

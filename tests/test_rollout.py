@@ -14,7 +14,8 @@ from vita_mm.errors import UserError
 from vita_mm.io.checkpoints import write_atomically
 from vita_mm.models import CLIPVisionTransformer
 from vita_mm.models.common.attention import temporal_shares
-from vita_mm.models.common.description import KEY, describe, evaluation_pipeline
+from vita_mm.description import describe
+from vita_mm.models.common.description import KEY, evaluation_pipeline
 from vita_mm.systems import SYSTEMS
 from world import write_world
 

@@ -1,44 +1,53 @@
-"""A trained model on any video file."""
+"""A model on any video file: of a checkpoint, or frozen CLIP as it is."""
+from collections.abc import Mapping
 from pathlib import Path
 
+import open_clip
 import torch
+from mmaction.registry import MODELS
 from mmaction.utils import register_all_modules
-from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 
-from vita_mm.data.dataset import describe_fault
-from vita_mm.engine.zero_shot import video_features
-from vita_mm.io.checkpoints import find_checkpoint, read_tensors
-from vita_mm.models.common.clip import load_clip
-from vita_mm.models.common.description import (
-    describe,
-    evaluation_pipeline,
-    model_config,
-    read_description,
-    tell_activation,
-    view_pipeline,
-)
-
+from .data.dataset import describe_fault
+from .description import describe, parts_of, read_description, tell_activation
+from .engine.runs import load_config
+from .engine.zero_shot import video_features
 from .errors import UserError
-from .models import VitaCLIP
+from .io.checkpoints import find_checkpoint, read_tensors
+from .io.files import locate
+from .models import CLIPRecognizer
+from .models.common.clip import load_clip
+from .models.common.description import evaluation_pipeline, model_config, view_pipeline
+from .systems import SYSTEMS, check_verb
+
+# What is used where nothing else is said.
+CLIP = dict(arch='ViT-B-16', pretrained='openai')
+NUM_FRAMES = 8
 
 
 class Predictor:
     """Says what happens in a video.
 
     Args:
-        checkpoint: of ``tools/train.py`` or ``tools/convert_checkpoint.py``; a work dir
-            stands for its last weights.
+        checkpoint: of ``vita-mm train`` or ``vita-mm convert``; a work dir stands for its
+            last weights. None for a system of which nothing is trained.
         classes: names to choose among, zero-shot, see :func:`read_classes`; by default
             the classes that the checkpoint was trained on.
-        templates: manual prompts for ``classes``, see :func:`read_templates`.
-        config: the config of the checkpoint, where that does not describe itself.
-        clip: a file of the CLIP weights, where they are not at their old place.
+        templates: manual prompts for ``classes``, see :func:`read_templates`; by default
+            those of the checkpoint, else the name alone.
+        config: the config of the checkpoint, where that does not describe itself, or of a
+            system of which nothing is trained.
+        clip: the CLIP, where its weights are not at their old place or there is neither
+            checkpoint nor config, see :func:`parse_clip`; by default OpenAI's ViT-B/16.
         device: ``cpu``, ``cuda`` …
+        system: the name of one of which nothing is trained (``frozen_clip``), in place of
+            a checkpoint and a config.
+        num_frames: that are seen of a video, with ``system``.
 
     Raises:
-        UserError: if the checkpoint does not load, or there is no such device.
+        UserError: if the checkpoint does not load, its system cannot do what is asked,
+            or there is no such device.
 
     Example::
 
@@ -47,25 +56,29 @@ class Predictor:
             print(f'{score:.3f} {name}')
     """
 
-    def __init__(self, checkpoint: str | Path, classes: str | list[str] | None = None,
-                 templates: str | list[str] = '{}', config: str | None = None,
-                 clip: str | None = None, device: str = 'cpu') -> None:
+    def __init__(self, checkpoint: str | Path | None = None,
+                 classes: str | list[str] | None = None,
+                 templates: str | list[str] | None = None, config: str | None = None,
+                 clip: str | None = None, device: str = 'cpu', system: str | None = None,
+                 num_frames: int = NUM_FRAMES) -> None:
         register_all_modules()
-        description, state = read_model(checkpoint, config, clip)
-        if classes is not None:
-            description['cls_head'] = dict(classes=classes, context='none',
-                                           templates=templates)
+        if system is not None and (checkpoint, config) == (None, None):
+            description, state = describe_untrained(
+                system, classes, templates, clip, num_frames), None
+        else:
+            description, state = read_model(checkpoint, config, clip)
+            if classes is not None:
+                description['cls_head'] = on_classes(description, classes, templates)
         self.model = build_model(description, state).eval()
         try:
             self.model.to(device)
         except (AssertionError, RuntimeError) as error:
             raise UserError(f'device={device!r} cannot be used: '
                             + str(error).splitlines()[0]) from error
+        self.system = SYSTEMS[description['system']]
         self.classes = self.model.cls_head.classes
         size = self.model.backbone.tower.module.image_size
         self.pipeline = Compose(view_pipeline(description, *size))
-        with torch.no_grad():
-            self.text_features = self.model.cls_head.text_features()
 
     def __call__(self, video: str | Path) -> list[tuple[str, float]]:
         """Class names with their probabilities, the likeliest first.
@@ -76,8 +89,8 @@ class Predictor:
         batch = pseudo_collate([self.read(str(video))])
         with torch.no_grad():
             features, _ = video_features(self.model, batch)
-            logits = self.model.cls_head.logits(
-                features.to(self.text_features.device), self.text_features)
+            device = next(self.model.parameters()).device
+            logits = self.model.cls_head(features.to(device))
         scores, = logits.softmax(dim=-1).tolist()
         return sorted(zip(self.classes, scores), key=lambda item: -item[1])
 
@@ -91,36 +104,106 @@ class Predictor:
             raise UserError(f'the video {video} {fault}') from error
 
 
-def read_model(checkpoint: str | Path, config: str | None = None,
-               clip: str | None = None) -> tuple[dict, dict]:
-    """The description of a checkpoint's model, and its tensors; see Predictor."""
-    checkpoint = find_checkpoint(checkpoint)
-    content = read_tensors(checkpoint)
-    state = content.get('state_dict')
-    if not isinstance(state, dict) or not all(
-            isinstance(key, str) and isinstance(value, torch.Tensor)
-            for key, value in state.items()):
-        raise UserError(f'{checkpoint} is no checkpoint of vita_mm: it has no '
-                        'state_dict of tensors')
-    description = (describe_config(config) if config
-                   else read_description(content, checkpoint))
+def read_model(checkpoint: str | Path | None, config: str | None = None,
+               clip: str | None = None) -> tuple[dict, dict | None]:
+    """The description of a checkpoint's model, and its tensors; see Predictor.
+
+    Raises:
+        UserError: if there is none and its system is a trained one, or it is not
+            understood.
+    """
+    content, state = {}, None
+    if checkpoint is not None:
+        checkpoint = find_checkpoint(checkpoint)
+        content = read_tensors(checkpoint)
+        state = content.get('state_dict')
+        if not isinstance(state, dict) or not all(
+                isinstance(key, str) and isinstance(value, torch.Tensor)
+                for key, value in state.items()):
+            raise UserError(f'{checkpoint} is no checkpoint of vita_mm: it has no '
+                            'state_dict of tensors')
+    if config is not None:
+        description = describe_config(config)
+    elif checkpoint is not None:
+        description = read_description(content, str(checkpoint))
+    else:
+        raise UserError('there is no model: give a checkpoint, or the config or name of '
+                        'a system of which nothing is trained')
+    if checkpoint is None:
+        check_untrained(description['system'])
     tell_activation(content)
     if clip is not None:
-        description['clip']['pretrained'] = clip
+        description['clip'].update(parse_clip(clip))
     return description, state
 
 
 def describe_config(path: str) -> dict:
     """The description of a config file's model."""
-    try:
-        config = Config.fromfile(path)
-    except Exception as error:  # a config is code
-        raise UserError(f'cannot read the config {path}: {error}') from error
-    return describe(config.get('model', {}), evaluation_pipeline(config))
+    config = load_config(path)
+    return describe(config.get('model') or {}, evaluation_pipeline(config))
 
 
-def build_model(description: dict, state: dict) -> VitaCLIP:
-    """The recognizer with its tensors.
+def check_untrained(name: str) -> None:
+    """Raises UserError unless a system works without weights of its own."""
+    untrained = [system for system in SYSTEMS.values() if 'train' in system.refusals]
+    if name not in SYSTEMS:
+        raise UserError(f'there is no system {name!r}; without a checkpoint there is '
+                        + ', '.join(system.name for system in untrained))
+    if SYSTEMS[name] not in untrained:
+        raise UserError(f'{SYSTEMS[name].title} needs weights that were trained: give '
+                        'its checkpoint')
+
+
+def describe_untrained(system: str, classes: str | list[str] | None,
+                       templates: str | list[str] | None = None,
+                       clip: str | None = None, num_frames: int = NUM_FRAMES) -> dict:
+    """The description of a system without weights of its own; see Predictor."""
+    check_untrained(system)
+    if classes is None:
+        raise UserError(f'{SYSTEMS[system].title} has no classes of its own: give the '
+                        'names to choose among')
+    options = CLIP | parse_clip(clip) if clip is not None else CLIP
+    # Its prompts are templates only.
+    head = dict(classes=classes, templates='{}' if templates is None else templates)
+    return describe(
+        dict(clip=options, cls_head=head, data_preprocessor=pixels(options)),
+        [dict(type='UniformSample', clip_len=num_frames)], system=SYSTEMS[system])
+
+
+def pixels(clip: Mapping) -> dict:
+    """How the frames for a CLIP are normalised: as its tag says, else as OpenAI's."""
+    tag = {}
+    if isinstance(clip['arch'], str):
+        tag = open_clip.get_pretrained_cfg(clip['arch'], str(clip['pretrained']))
+    mean = tag.get('mean', open_clip.OPENAI_DATASET_MEAN)
+    std = tag.get('std', open_clip.OPENAI_DATASET_STD)
+    return {name: [255 * part for part in parts]
+            for name, parts in (('mean', mean), ('std', std))}
+
+
+def parse_clip(text: str) -> dict:
+    """Arguments of :func:`load_clip`: of a file of weights its path alone; of
+    ``ARCH:WEIGHTS`` both, an architecture (a name of open_clip or a json file) with a tag
+    of open_clip or a file, such as ``ViT-B-16:openai``."""
+    arch, colon, weights = text.partition(':')
+    if not colon or not weights or Path(locate(text)).exists():
+        return dict(pretrained=text)
+    return dict(arch=arch, pretrained=weights)
+
+
+def on_classes(description: dict, classes: str | list[str],
+               templates: str | list[str] | None = None) -> dict:
+    """The options of a described head on other classes.
+
+    Raises:
+        UserError: if its system knows no other classes, or has no templates.
+    """
+    check_verb('zero-shot', SYSTEMS[description['system']])
+    return parts_of(description).on_classes(description['cls_head'], classes, templates)
+
+
+def build_model(description: dict, state: dict | None) -> CLIPRecognizer:
+    """The recognizer with its tensors; None where nothing was trained.
 
     Raises:
         UserError: if they do not fit, or the CLIP weights cannot be had.
@@ -130,12 +213,15 @@ def build_model(description: dict, state: dict) -> VitaCLIP:
     try:
         clip = load_clip(**options)
     except UserError as error:
-        raise UserError(f'{error}. The checkpoint names its CLIP so; another file of '
-                        'the weights can be given (--clip FILE)') from error
+        named = '' if state is None else 'The checkpoint names its CLIP so; '
+        raise UserError(f'{error}. {named}another file of the weights can be given '
+                        '(--clip FILE)') from error
     except (ArithmeticError, AttributeError, OSError, RuntimeError, TypeError,
             ValueError) as error:  # what open_clip makes of a senseless configuration
         raise UserError(f'the CLIP architecture {str(options["arch"]):.80} does not '
                         f'build: {error}') from error
-    model = VitaCLIP(clip=clip, **model_config(description))
-    model.load_state_dict(state)
+    model = MODELS.build(dict(model_config(description, parts_of(description)),
+                              clip=clip))
+    if state is not None:
+        model.load_state_dict(state)
     return model

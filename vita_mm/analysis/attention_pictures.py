@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from vita_mm.inference import Predictor
 from vita_mm.models import CLIPVisionTransformer
 from vita_mm.models.common.attention import LayerAttention
-from vita_mm.models.common.system import System
 
 from .pictures import literal
 from .rollout import rollout, trace
@@ -132,12 +131,11 @@ def draw_shares(layers: list[LayerAttention], title: str, path: Path) -> dict:
 
 
 def draw_video(predictor: Predictor, frozen: CLIPVisionTransformer | None, video: str,
-               folder: Path, system: System | None = None) -> Path:
+               folder: Path) -> Path:
     """Draw one video into a folder, which is returned.
 
     Args:
         frozen: the CLIP that is drawn beside the model.
-        system: that the model is of.
 
     Raises:
         UserError: if the video cannot be read, or there is no rollout of the model.
@@ -145,13 +143,12 @@ def draw_video(predictor: Predictor, frozen: CLIPVisionTransformer | None, video
     model = predictor.model
     batch = model.data_preprocessor(pseudo_collate([predictor.read(video)]))
     clip = batch['inputs'][:, 0]
-    traced = trace(model.backbone, clip, system)
+    traced = trace(model.backbone, clip, predictor.system)
     with torch.no_grad():
         scores = model.cls_head(traced.features)
     score, best = scores.softmax(dim=-1)[0].max(dim=0)
     grid = model.backbone.tower.module.grid_size
-    heats = [Heat(system.title if system else type(model.backbone).__name__,
-                  patch_maps(rollout(traced)[0], grid))]
+    heats = [Heat(predictor.system.title, patch_maps(rollout(traced)[0], grid))]
     if frozen is not None:
         heats.append(Heat('frozen CLIP', patch_maps(
             rollout(trace(frozen, clip))[0], grid)))

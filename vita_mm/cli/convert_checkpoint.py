@@ -1,125 +1,165 @@
-"""Checkpoints between released code and ours: what tools/convert_checkpoint.py does.
+"""Convert checkpoints between the code of their authors and vita_mm.
 
-Functions take its arguments.
+    vita-mm convert IN OUT [--clip-out FILE]
+    vita-mm convert IN OUT --config configs/xclip/k400.py
+    vita-mm convert IN OUT --to released [--clip FILE]
+
+From the authors' code, whichever system IN is of: OUT holds what was trained, and says
+what model it is of. A checkpoint of Vita-CLIP needs no config, and the CLIP inside it is
+written too with --clip-out; one of X-CLIP, ActionCLIP, EVL, A5/A6 or ViFi-CLIP needs the
+config of its model.
+To the authors' code: OUT holds all that their code saves of a model, the CLIP that IN was
+trained on included.
 """
 import argparse
-import json
 
-from mmaction.registry import MODELS
-from mmaction.utils import register_all_modules
-from mmengine.config import Config
-
-from vita_mm.errors import UserError
-from vita_mm.inference import build_model, read_model
-from vita_mm.io.checkpoints import write_atomically
-from vita_mm.labels.class_names import read_classes
-from vita_mm.models.common.clip import read_architecture
-from vita_mm.models.common.description import KEY, describe
-from vita_mm.models.common.released import Format, convert, read_comparator
-from vita_mm.models.vita_clip.checkpoints import (
-    ReleasedCheckpoint,
-    projection_report,
-    read_released,
-    released_checkpoint,
-    same_architecture,
-)
-
-# Of configs/released/vita_k400.py.
-STANDARD = dict(backbone=dict(num_frames=8, summary=True, local=True, num_global=8),
-                cls_head=dict(context='csc', num_context=8, context_position='end'))
-OPENAI_PIXELS = dict(mean=[122.7709383, 116.7460125, 104.09373615],
-                     std=[68.5005327, 66.6321579, 70.32316305])
+# The options of each direction.
+OPTIONS = dict(
+    vita_mm=('clip_out', 'classes', 'vision_heads', 'text_heads', 'context_position'),
+    released=())
 
 
-def from_comparator(args: argparse.Namespace, layout: Format, tensors: dict) -> None:
-    if args.config is None:
-        raise UserError(f'{args.input} is a checkpoint of {layout.system}: give the '
-                        f'config of its model, such as --config {layout.config}')
-    register_all_modules()
-    config = Config.fromfile(args.config).model
-    if args.clip is not None:
-        config.clip.pretrained = args.clip
-    model = MODELS.build(config)
-    state = convert(model, layout, tensors, args.input)
-    model.load_state_dict(state)
-    write_atomically(dict(meta=dict(converted_from=args.input), state_dict=state),
-                     args.output)
-    print(f'{args.output}: {len(state) - 1} tensors of {layout.system}; evaluate it '
-          f'with {args.config}')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('input', metavar='IN')
+    parser.add_argument('output', metavar='OUT')
+    parser.add_argument('--to', choices=OPTIONS, default='vita_mm')
+    parser.add_argument('--system', help='what IN is of, such as xclip; by default told '
+                        'from its content')
+    parser.add_argument('--config', help='of the model, where IN does not say it')
+    parser.add_argument('--clip', help='the CLIP, FILE or ARCH:WEIGHTS, in place of that '
+                        'of the config')
+    released = parser.add_argument_group('from the released code of Vita-CLIP')
+    released.add_argument('--clip-out', help='write the CLIP inside IN to this file')
+    released.add_argument('--classes', help='class names: a file, or kinetics400; '
+                          'by default told from the tokens in IN')
+    released.add_argument('--vision-heads', type=int, help='default: width / 64')
+    released.add_argument('--text-heads', type=int, help='default: width / 64')
+    released.add_argument('--context-position', choices=('end', 'middle', 'front'),
+                          help='IN does not say it; default: end')
+
+
+def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    for to, names in OPTIONS.items():
+        for name in names:
+            if to != args.to and getattr(args, name) is not None:
+                parser.error(f'--{name.replace("_", "-")} is an option of --to {to}')
+    if args.clip is not None and args.config is None and args.to == 'vita_mm':
+        parser.error('--clip is the CLIP of the model of --config, or of --to released')
+
+
+def main(args: argparse.Namespace) -> None:
+    if args.to == 'released':
+        to_released(args)
+    else:
+        from_released(args)
 
 
 def from_released(args: argparse.Namespace) -> None:
-    found = read_comparator(args.input)
-    if found is not None:
-        from_comparator(args, *found)
-        return
-    for name in ('config', 'clip'):
-        if getattr(args, name) is not None:
-            raise UserError(f'--{name} is an option of --to released, or for '
-                            'checkpoints of X-CLIP, ActionCLIP or EVL, which '
-                            f'{args.input} is not')
-    released = read_released(
-        args.input, classes=args.classes, vision_heads=args.vision_heads,
-        text_heads=args.text_heads, context_position=args.context_position or 'end')
-    clip = find_clip(released, args.clip_out)
-    meta = dict(converted_from=args.input)
-    if 'classes' in released.cls_head:
-        meta[KEY] = json.dumps(describe(
-            dict(clip=clip, backbone=released.backbone, cls_head=released.cls_head,
-                 data_preprocessor=OPENAI_PIXELS),
-            [dict(type='SampleFrames', clip_len=released.backbone['num_frames'],
-                  frame_interval=16, out_of_bound_opt='repeat_last')]))
-    if args.clip_out:
-        write_atomically(released.clip.model.state_dict(), args.clip_out)
+    import json
+    from vita_mm.description import describe
+    from vita_mm.errors import UserError
+    from vita_mm.io.checkpoints import read_tensors, write_atomically
+    from vita_mm.models.common.description import KEY, evaluation_pipeline
+
+    content = read_tensors(args.input)
+    system = find_released(args, content)
+    conversion = system.conversion
+    options = {name: getattr(args, name) for name in OPTIONS['vita_mm']
+               if getattr(args, name) is not None}
+    for name in options.keys() - set(conversion.options):
+        raise UserError(f'--{name.replace("_", "-")} is not for checkpoints of '
+                        f'{system.title}, which {args.input} is')
+    config = model = None
+    if conversion.needs_model:
+        config, model = build_empty(args, system)
+    elif args.config is not None:
+        raise UserError(f'--config is not for checkpoints of {system.title}: '
+                        f'{args.input} says itself what model it is of')
+    converted = conversion.read(content, args.input, model, **options)
+    if model is not None:
+        model.load_state_dict(converted.state_dict)
+    if args.clip_out is not None:
+        write_atomically(converted.clip, args.clip_out)
         print(f'{args.clip_out}: the CLIP inside, as an open_clip checkpoint')
-    write_atomically(dict(meta=meta, state_dict=released.state_dict()), args.output)
-    print(f'{args.output}: {len(released.trained)} trained tensors')
-    print(f'  backbone: {released.backbone}')
-    head = {key: value for key, value in released.cls_head.items() if key != 'classes'}
-    print(f'  cls_head: {head}, {len(released.cls_head.get("classes", ()))} classes')
-    print(f'  Mc = {head.get("num_context", 0)}, told from the contexts')
-    print(f'  CLIP inside: sha256 {released.clip.identity["sha256"]}')
-    print(f'  {projection_report(released.trained)}')
-    found = options(released, clip)
-    print('  evaluate it with configs/released/vita_k400.py '
-          + ' '.join(['--cfg-options', *found] if found else []))
-    for part in unlike_standard(released, clip):
-        print(f'    but with its own {part}, in a config of yours')
+    meta, note = dict(converted_from=args.input), None
+    try:
+        if converted.model is not None:
+            meta[KEY] = json.dumps(describe(
+                converted.model, converted.pipeline, system=system))
+        elif config is not None:
+            meta[KEY] = json.dumps(describe(config.model, evaluation_pipeline(config)))
+    except UserError as error:
+        note = f'  it will need its config, for it cannot say what model it is of: {error}'
+    write_atomically(dict(meta=meta, state_dict=converted.state_dict), args.output)
+    print(f'{args.output}: {len(converted.state_dict) - 1} tensors of {system.title}')
+    for line in [*converted.report, *([note] if note else [])]:
+        print(line)
+    if config is not None:
+        print(f'  evaluate it with {args.config}')
 
 
-def find_clip(released: ReleasedCheckpoint, clip_out: str | None) -> dict:
-    """How a config names the CLIP inside."""
-    same = same_architecture(released.clip_config, read_architecture('ViT-B-16'))
-    arch = 'ViT-B-16' if same else released.clip_config
-    return dict(arch=arch, pretrained=clip_out or 'openai', quick_gelu=True)
+def find_released(args: argparse.Namespace, content: dict):
+    """The system that a released checkpoint is of.
 
+    Raises:
+        UserError: if there is none, it is of another than was said, or it cannot be
+            converted.
+    """
+    from vita_mm.errors import UserError
+    from vita_mm.systems import SYSTEMS, check_verb, get_system
 
-def options(released: ReleasedCheckpoint, clip: dict) -> list[str]:
-    """What differs from that config, for its command line."""
-    found = [f'model.{part}.{key}={getattr(released, part)[key]}'
-             for part, values in STANDARD.items() for key, value in values.items()
-             if key in getattr(released, part) and getattr(released, part)[key] != value]
-    num_frames = released.backbone['num_frames']
-    if num_frames != STANDARD['backbone']['num_frames']:
-        found.append(f'test_dataloader.dataset.pipeline.1.clip_len={num_frames}')
-    if clip['pretrained'] != 'openai':
-        found += [f'model.clip.pretrained={clip["pretrained"]}',
-                  'model.clip.quick_gelu=True']
+    said = None
+    if args.system is not None:
+        said = get_system(args.system)
+        check_verb('convert', said)
+    found = next((system for system in SYSTEMS.values() if system.conversion is not None
+                  and system.conversion.recognises(content)), None)
+    if found is None:
+        raise UserError(f'{args.input} is in none of the formats of ' + ', '.join(
+            system.title for system in SYSTEMS.values() if system.conversion is not None)
+            + ' as their authors release them')
+    if said is not None and said is not found:
+        raise UserError(f'{args.input} is of {found.title}, not of {said.title}')
     return found
 
 
-def unlike_standard(released: ReleasedCheckpoint, clip: dict) -> list[str]:
-    """What differs from that config and has no place on its command line."""
-    parts = []
-    if clip['arch'] != 'ViT-B-16':
-        parts.append('CLIP architecture (model.clip.arch)')
-    if released.cls_head.get('classes') not in (None, read_classes('kinetics400')):
-        parts.append('classes (of model.cls_head and of the dataset)')
-    return parts
+def build_empty(args: argparse.Namespace, system):
+    """The config that was given, and its model to fill."""
+    from mmaction.registry import MODELS
+    from mmaction.utils import register_all_modules
+    from vita_mm.engine.runs import load_config
+    from vita_mm.errors import UserError
+    from vita_mm.inference import parse_clip
+    from vita_mm.systems import check_verb, find_system
+
+    if args.config is None:
+        raise UserError(f'{args.input} is a checkpoint of {system.title}: give the '
+                        f'config of its model, such as --config {system.paper_config}')
+    config = load_config(args.config)
+    given = find_system(config.get('model') or {})
+    if given is not system:
+        if given is not None:
+            check_verb('convert', given)
+        raise UserError(f'{args.input} is of {system.title}: give the config of such a '
+                        f'model (--config), as {system.paper_config}')
+    if args.clip is not None:
+        config.model.clip.update(parse_clip(args.clip))
+    register_all_modules()
+    return config, MODELS.build(config.model)
 
 
 def to_released(args: argparse.Namespace) -> None:
-    model = build_model(*read_model(args.input, args.config, args.clip))
-    checkpoint = released_checkpoint(model)
+    from vita_mm.errors import UserError
+    from vita_mm.inference import build_model, read_model
+    from vita_mm.io.checkpoints import write_atomically
+    from vita_mm.systems import check_verb, get_system
+
+    description, state = read_model(args.input, args.config, args.clip)
+    system = get_system(description['system'])
+    if args.system not in (None, system.name):
+        raise UserError(f'{args.input} is of {system.title}, not of {args.system}')
+    check_verb('convert', system)
+    checkpoint = system.conversion.write(build_model(description, state))
     write_atomically(checkpoint, args.output)
-    print(f'{args.output}: {len(checkpoint["model"])} tensors in the released format')
+    count = sum(len(part) for part in checkpoint.values())
+    print(f'{args.output}: {count} tensors in the released format of {system.title}')

@@ -33,6 +33,7 @@ VERBS = {
     'test': 'test',
     'zero-shot': 'zero_shot',
     'predict': 'predict',
+    'convert': 'convert_checkpoint',
     'rollout': 'rollout',
     'confusion': 'confusion',
     'costs': 'costs',

@@ -35,10 +35,12 @@ def main(args: argparse.Namespace) -> int:
     from vita_mm.inference import Predictor
     from vita_mm.io.checkpoints import find_checkpoint
     from vita_mm.models import CLIPVisionTransformer
+    from vita_mm.systems import check_verb
     from vita_mm.tracking import MLflowTracking
     from vita_mm.tracking.probes import digest_file
     predictor = Predictor(args.checkpoint, config=args.config, clip=args.clip,
                           device=args.device)
+    check_verb('rollout', predictor.system)
     frozen = None
     if args.against == 'frozen':
         frozen = CLIPVisionTransformer(predictor.model.cls_head.clip).to(args.device)

@@ -13,15 +13,11 @@ from mmengine.registry import HOOKS
 
 from vita_mm.analysis.confusion import Confusion
 from vita_mm.data import VideoAccMetric
+from vita_mm.description import describe, tell_activation
 from vita_mm.errors import UserError, printable
 from vita_mm.io.processes import unwrapped
 from vita_mm.models import CLIPTextHead
-from vita_mm.models.common.description import (
-    KEY,
-    describe,
-    evaluation_pipeline,
-    tell_activation,
-)
+from vita_mm.models.common.description import KEY, evaluation_pipeline
 from vita_mm.tracking import get_backend
 
 
@@ -64,7 +60,7 @@ class RankZeroLoggerHook(LoggerHook):
 @HOOKS.register_module()
 class DescriptionHook(Hook):
     """Writes into checkpoints what model they are of, see
-    :mod:`vita_mm.models.common.description`.
+    :mod:`vita_mm.description`.
 
     A config that a description cannot say does not stop the run: its checkpoints then
     need the config.
@@ -72,11 +68,10 @@ class DescriptionHook(Hook):
     description = None
 
     def before_train(self, runner) -> None:
-        model = unwrapped(runner.model)
+        classes = getattr(unwrapped(runner.model).cls_head, 'classes', None)
         try:
             self.description = json.dumps(describe(
-                runner.cfg.model, evaluation_pipeline(runner.cfg),
-                model.cls_head.classes))
+                runner.cfg.model, evaluation_pipeline(runner.cfg), classes))
         except UserError as error:
             runner.logger.warning('checkpoints of this run do not say what model they '
                                   f'are of: {error}')

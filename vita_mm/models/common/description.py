@@ -1,92 +1,169 @@
-"""What a checkpoint is of, written into it: enough to use it without its config.
+"""What a checkpoint says of the model that it is of: its parts, and what each may hold.
 
-It is JSON in ``checkpoint['meta']['vita_mm']``. A checkpoint is untrusted input: on
-reading every field is checked, and which classes are built from it is not up to it.
+A checkpoint is untrusted input: every field is checked, and which classes are built is up
+to the system that it names, not to it. What is a system's own, the options of its two
+sides, is said by its wing in a :class:`Parts`. Descriptions are written and read by
+:mod:`vita_mm.description`.
 """
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from vita_mm.errors import UserError
 from vita_mm.io.files import lasting
 from vita_mm.labels.class_names import read_classes, read_templates
 
-from .clip import demands_quick_gelu, read_architecture
-from .recognizer import pack_identity, unpack_identity
+from .clip import read_architecture
 
-KEY = 'vita_mm'
+KEY = 'vita_mm'  # in checkpoint['meta']
 MOST = 4096  # frames, prompts or context vectors: no file makes us allocate more
-TYPES = dict(backbone='VitaCLIPVisionTransformer', cls_head='VitaCLIPTextHead',
-             data_preprocessor='ActionDataPreprocessor')
+DEEPEST = 128  # layers of a transformer
+Check = Callable[[object], bool]
 
 
-def kind(*types: type) -> Callable:
+def kind(*types: type) -> Check:
     return lambda value: type(value) in types
 
 
-def count(least: int) -> Callable:
-    return lambda value: type(value) is int and least <= value <= MOST
+def count(least: int, most: int = MOST) -> Check:
+    return lambda value: type(value) is int and least <= value <= most
 
 
 def texts(value) -> bool:
     return type(value) is list and all(type(text) is str for text in value)
 
 
+def number(value) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def positive(value) -> bool:
+    return number(value) and value > 0
+
+
 def three_numbers(value) -> bool:
-    return type(value) is list and len(value) == 3 and all(
-        type(number) in (int, float) and math.isfinite(number) for number in value)
+    return type(value) is list and len(value) == 3 and all(map(number, value))
 
 
-# What each part may hold; what the classes do with the values is checked by them.
-FIELDS = dict(
-    clip=dict(arch=lambda arch: type(arch) is dict or (
-                  type(arch) is str and not arch.endswith('.json')),
-              pretrained=kind(str, type(None)), quick_gelu=kind(bool, type(None))),
-    backbone=dict(num_frames=count(1), summary=kind(bool), local=kind(bool),
-                  num_global=count(0), time_embedding=kind(bool),
-                  local_condition=kind(str), freeze_summary_proj=kind(bool),
-                  long_clips=kind(str)),
-    cls_head=dict(classes=texts, context=kind(str), num_context=count(1),
-                  context_position=kind(str), context_init=kind(str, type(None)),
-                  templates=texts),
-    data_preprocessor=dict(mean=three_numbers,
-                           std=lambda std: three_numbers(std) and min(std) > 0))
-SAMPLING = dict(
+depth = count(1, DEEPEST)
+TEMPORAL: dict[str, Check] = dict(
+    num_positions=count(1), num_layers=depth, residual=kind(bool), position_std=number,
+    linear_std=lambda value: value is None or number(value), eps=positive)
+
+
+def temporal(value) -> bool:
+    """Arguments of a ``TemporalTransformer``."""
+    return (type(value) is dict and {'num_positions', 'num_layers'} <= value.keys()
+            and all(key in TEMPORAL and TEMPORAL[key](part)
+                    for key, part in value.items()))
+
+
+# Of every head with a text side, and of those with a learned context.
+TEXT: dict[str, Check] = dict(classes=texts, templates=texts)
+CONTEXT: dict[str, Check] = dict(
+    context=kind(str), num_context=count(1), context_position=kind(str),
+    context_init=kind(str, type(None)))
+
+
+@dataclass(frozen=True)
+class Part:
+    """One side of a system's model.
+
+    Attributes:
+        type: the registered class that is built.
+        fields: options by name, and what each may hold; what the class does with the
+            values is checked by it.
+        fixed: options that every model of the system has.
+        idle: more options of configs that change nothing in the probabilities of a view.
+    """
+    type: str
+    fields: Mapping[str, Check]
+    fixed: Mapping[str, object] = field(default_factory=dict)
+    idle: frozenset[str] = frozenset()
+
+    def is_idle(self, key: str, value: object) -> bool:
+        return key in self.idle or (key in self.fixed and value == self.fixed[key])
+
+
+def with_classes(head: dict, classes: str | list[str],
+                 templates: str | list[str] | None) -> dict:
+    """Options of a head on other classes; its own templates, where none are given."""
+    given = {} if templates is None else dict(templates=templates)
+    return {**head, 'classes': classes, **given}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """How a system's models are described.
+
+    Attributes:
+        backbone, cls_head: the two sides.
+        recognizer: the registered class that holds them.
+        on_classes: from the options of a head to those on other classes (zero-shot), as
+            :func:`with_classes`. It raises UserError where templates have no meaning.
+    """
+    backbone: Part
+    cls_head: Part
+    recognizer: str = 'CLIPRecognizer'
+    on_classes: Callable[[dict, str | list[str], str | list[str] | None], dict] = (
+        with_classes)
+
+
+CLIP: dict[str, Check] = dict(
+    arch=lambda arch: type(arch) is dict or (
+        type(arch) is str and not arch.endswith('.json')),
+    pretrained=kind(str, type(None)), quick_gelu=kind(bool, type(None)))
+PIXELS: dict[str, Check] = dict(
+    mean=three_numbers, std=lambda std: three_numbers(std) and min(std) > 0)
+SAMPLING: dict[str, dict[str, Check]] = dict(
     SampleFrames=dict(
         type=kind(str), clip_len=count(1), frame_interval=count(1),
         out_of_bound_opt=lambda value: value in ('loop', 'repeat_last')),
     UniformSample=dict(type=kind(str), clip_len=count(1)))
-NEEDED = dict(clip={'arch'}, backbone=set(), cls_head={'classes'},
-              data_preprocessor={'mean', 'std'}, sampling={'type', 'clip_len'})
+# Samplers whose one view at the centre is that of another.
+CENTRE = dict(TightSampleFrames='SampleFrames', DenseSampleFrames='SampleFrames')
+NEEDED: dict[str, set[str]] = dict(
+    clip={'arch'}, backbone=set(), cls_head={'classes'},
+    data_preprocessor={'mean', 'std'}, sampling={'type', 'clip_len'})
 # Options of a config that change nothing in the probabilities of one centre view.
-IDLE = dict(
+IDLE: dict[str, set[str]] = dict(
     clip=set(), backbone={'type', 'checkpointing', 'compile'},
-    cls_head={'type', 'loss_cls', 'topk', 'average_clips'},
-    data_preprocessor={'type', 'format_shape'},
-    sampling={'test_mode', 'num_clips', 'twice_sample', 'keep_tail_frames'})
+    cls_head={'type', 'loss_cls', 'topk', 'average_clips', 'label_smooth_eps',
+              'context_std'},
+    data_preprocessor={'type', 'format_shape', 'blending'},
+    sampling={'test_mode', 'num_clips', 'twice_sample', 'keep_tail_frames',
+              'sample_range', 'num_sample_positions'})
 
 
-def describe(model: dict, pipeline: list[dict], classes: list[str] | None = None
-             ) -> dict:
-    """A description of a config's model and of how it samples a view.
+def describe_parts(parts: Parts, model: Mapping, pipeline: list[dict],
+                   classes: list[str] | None = None) -> dict:
+    """The description of a config's model, but for the system's name.
 
     Args:
-        model: config of a ``VitaCLIP``.
+        parts: of its system.
+        model: of a config.
         pipeline: of its evaluation.
         classes: the names, where they are not to be read from ``model`` again.
 
     Raises:
         UserError: if it has what a description cannot say, or a list cannot be read.
     """
-    given = {part: dict(model.get(part) or {}) for part in FIELDS}
+    given = {part: dict(model.get(part) or {}) for part in NEEDED}
     given['sampling'] = next(
         (dict(step) for step in pipeline if 'clip_len' in step), {})
-    for part, name in TYPES.items():
-        if given[part].get('type', name) != name:
-            raise UserError(f'{part} is a {given[part]["type"]}, not a {name}')
+    sampler = given['sampling'].get('type')
+    given['sampling']['type'] = CENTRE.get(str(sampler), sampler)
+    name = given['data_preprocessor'].get('type', 'ActionDataPreprocessor')
+    if name != 'ActionDataPreprocessor':
+        raise UserError('the config cannot be described: data_preprocessor is a '
+                        f'{name}, not an ActionDataPreprocessor')
     description = {
         part: {key: value for key, value in options.items() if key not in IDLE[part]}
         for part, options in given.items()}
+    for name, part in (('backbone', parts.backbone), ('cls_head', parts.cls_head)):
+        description[name] = {key: value for key, value in description[name].items()
+                             if not part.is_idle(key, value)}
     head, clip = description['cls_head'], description['clip']
     head['classes'] = classes or read_classes(head.get('classes', []))
     if 'templates' in head:
@@ -97,68 +174,13 @@ def describe(model: dict, pipeline: list[dict], classes: list[str] | None = None
         clip['pretrained'] = lasting(clip['pretrained'])
     description = json.loads(json.dumps(description))
     try:
-        check_fields(description)
+        check_fields(description, parts)
     except ValueError as error:
         raise UserError(f'the config cannot be described: {error}') from error
     return description
 
 
-def evaluation_pipeline(config: dict) -> list[dict]:
-    """The pipeline of a config's test set, else of its validation set.
-
-    Raises:
-        UserError: if it has neither.
-    """
-    for name in ('test_dataloader', 'val_dataloader'):
-        dataset = (config.get(name) or {}).get('dataset', {})
-        if 'pipeline' in dataset:
-            return dataset['pipeline']
-    raise UserError('the config has no pipeline in test_dataloader.dataset')
-
-
-def read_description(checkpoint: dict, path: str) -> dict:
-    """The description in a checkpoint, checked.
-
-    Raises:
-        UserError: if there is none, or a field is missing, unknown or not what it is to
-            be.
-    """
-    meta = checkpoint.get('meta')
-    text = meta.get(KEY) if isinstance(meta, dict) else None
-    if text is None:
-        raise UserError(f'{path} does not say what model it is of: give its config '
-                        '(--config CONFIG)')
-    try:
-        description = json.loads(text)
-        check_fields(description)
-    except (RecursionError, TypeError, ValueError) as error:
-        raise UserError(f'{path} describes its model in a way that is not understood '
-                        f'({error}): give its config (--config CONFIG)') from error
-    return description
-
-
-def tell_activation(checkpoint: dict) -> None:
-    """Write the activation of an old checkpoint's CLIP from its description, where there
-    is one, to where :func:`vita_mm.models.common.recognizer.check_settings` compares it."""
-    state = checkpoint.get('state_dict')
-    if not isinstance(state, dict) or '_extra_state' not in state:
-        return
-    try:
-        clip = read_description(checkpoint, '')['clip']
-        identity = unpack_identity(state['_extra_state'])
-        quick_gelu = clip.get('quick_gelu')
-        if quick_gelu is None and isinstance(clip['arch'], str):
-            quick_gelu = demands_quick_gelu(clip['arch'], str(clip.get('pretrained')))
-        if quick_gelu is None:
-            quick_gelu = bool(read_architecture(clip['arch']).get('quick_gelu'))
-    except UserError:  # no description, or another fault that loading names
-        return
-    if identity['clip']['settings'] is None:
-        identity['clip']['quick_gelu'] = quick_gelu
-        state['_extra_state'] = pack_identity(**identity)
-
-
-def check_fields(description: dict) -> None:
+def check_fields(description: dict, parts: Parts) -> None:
     """Raises ValueError naming what is missing, unknown, or not what it is to be."""
     if type(description) is not dict or description.keys() != NEEDED.keys():
         raise ValueError('it must have ' + ', '.join(NEEDED))
@@ -171,20 +193,38 @@ def check_fields(description: dict) -> None:
     sampler = description['sampling']['type']
     if type(sampler) is not str or sampler not in SAMPLING:
         raise ValueError(f'sampling.type is none of {", ".join(SAMPLING)}')
-    for part, fields in dict(FIELDS, sampling=SAMPLING[sampler]).items():
+    fields = dict(clip=CLIP, backbone=parts.backbone.fields,
+                  cls_head=parts.cls_head.fields, data_preprocessor=PIXELS,
+                  sampling=SAMPLING[sampler])
+    for part, known in fields.items():
         for key, value in description[part].items():
-            if key not in fields:
+            if key not in known:
                 raise ValueError(f'there is no {part}.{key}')
-            if not fields[key](value):
+            if not known[key](value):
                 raise ValueError(f'{part}.{key} cannot be {str(value):.80}')
 
 
-def model_config(description: dict) -> dict:
-    """Arguments of ``VitaCLIP``, but for ``clip``; their types are fixed here."""
-    parts = {part: dict(description[part], type=name) for part, name in TYPES.items()}
-    parts['cls_head'].update(average_clips='prob')
-    parts['data_preprocessor'].update(format_shape='NCTHW')
-    return parts
+def evaluation_pipeline(config: Mapping) -> list[dict]:
+    """The pipeline of a config's test set, else of its validation set.
+
+    Raises:
+        UserError: if it has neither.
+    """
+    for name in ('test_dataloader', 'val_dataloader'):
+        dataset = (config.get(name) or {}).get('dataset', {})
+        if 'pipeline' in dataset:
+            return dataset['pipeline']
+    raise UserError('the config has no pipeline in test_dataloader.dataset')
+
+
+def model_config(description: dict, parts: Parts) -> dict:
+    """The config of a described model, but for ``clip``; its types are the system's."""
+    sides = {name: dict(description[name], **part.fixed, type=part.type)
+             for name, part in (('backbone', parts.backbone),
+                                ('cls_head', parts.cls_head))}
+    return dict(sides, type=parts.recognizer, data_preprocessor=dict(
+        description['data_preprocessor'], type='ActionDataPreprocessor',
+        format_shape='NCTHW'))
 
 
 def view_pipeline(description: dict, height: int, width: int) -> list[dict]:

@@ -1,8 +1,10 @@
 """What every verb needs to know of a system, whichever it is."""
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from .attention import Trace, trace_frames
+from .conversion import Conversion
+from .description import Parts
 
 VERBS = ('train', 'test', 'zero-shot', 'predict', 'rollout', 'confusion', 'costs',
          'convert', 'suite')
@@ -20,6 +22,8 @@ class System:
         config: of its training (evaluation, if nothing is trained) on the miniature.
         paper_config: the same on Kinetics-400.
         matches: whether the ``model`` of a config is of this system.
+        parts: how a model of it is described in a checkpoint; None if it is not.
+        conversion: from and to its authors' checkpoints; None if there is none.
         refusals: verb to a sentence that says why it has no meaning here; it can do all
             others.
         own_frames: whether its clips have as many frames in evaluation as in training.
@@ -37,6 +41,8 @@ class System:
     config: str
     paper_config: str
     matches: Callable[[Mapping], bool]
+    parts: Parts | None = None
+    conversion: Conversion | None = None
     refusals: Mapping[str, str] = field(default_factory=dict)
     own_frames: bool = False
     long_clips: tuple[str, ...] = ()
@@ -50,3 +56,11 @@ def has_types(backbone: str, cls_head: str) -> Callable[[Mapping], bool]:
         return (model.get('backbone', {}).get('type') == backbone
                 and model.get('cls_head', {}).get('type') == cls_head)
     return matches
+
+
+def is_manual(cls_head: Mapping, heads: Collection[str]) -> bool:
+    """For ``System.matches``: whether a head is one of ``heads`` with manual prompts,
+    which all but ``CLIPTextHead`` must be told to have."""
+    kind = cls_head.get('type')
+    default = 'none' if kind == 'CLIPTextHead' else None
+    return kind in heads and cls_head.get('context', default) == 'none'

@@ -1,11 +1,17 @@
 """ViFi-CLIP has no classes of its own: all of CLIP is trained, with a manual prompt."""
-from vita_mm.models.common.system import System
+from collections.abc import Mapping
+
+from vita_mm.models.common.description import TEXT, Part, Parts
+from vita_mm.models.common.system import System, is_manual
+
+from .checkpoints import FORMAT
+
+HEADS = ('CLIPTextHead', 'VitaCLIPTextHead')
 
 
-def matches(model) -> bool:
+def matches(model: Mapping) -> bool:
     backbone, head = model.get('backbone', {}), model.get('cls_head', {})
-    return (backbone.get('type') == 'CLIPVisionTransformer'
-            and head.get('type') in ('CLIPTextHead', 'VitaCLIPTextHead')
+    return (backbone.get('type') == 'CLIPVisionTransformer' and is_manual(head, HEADS)
             and bool(backbone.get('trained')) and bool(head.get('trained')))
 
 
@@ -15,6 +21,11 @@ SYSTEM = System(
           'CVPR 2023',
     code='muzairkhattak/ViFi-CLIP, commit e2d1948',
     config='configs/vifi_clip/mini.py', paper_config='configs/vifi_clip/k400.py',
-    matches=matches, prompts=dict(vifi_clip='a photo of a {}.'))
+    matches=matches,
+    parts=Parts(
+        backbone=Part('CLIPVisionTransformer', {}, fixed=dict(trained=True)),
+        cls_head=Part('CLIPTextHead', TEXT, fixed=dict(trained=True, context='none'))),
+    conversion=FORMAT,
+    prompts=dict(vifi_clip='a photo of a {}.'))
 
 __all__ = ['SYSTEM']

@@ -4,7 +4,7 @@ They hold ``{'model': {...}}`` with keys prefixed ``module.``: CLIP's own weight
 the released names, and what was trained. Reading one is total: every key is used, or
 checked and set aside; anything else is refused.
 """
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 import open_clip
@@ -266,8 +266,16 @@ def read_released(path: str, classes: str | list[str] | None = None,
     Raises:
         UserError: if it is not wholly understood.
     """
-    checkpoint = read_tensors(path)
-    tensors = checkpoint.get('model')
+    return understand(read_tensors(path), path, classes, vision_heads, text_heads,
+                      image_size, context_position)
+
+
+def understand(content: Mapping, path: str, classes: str | list[str] | None = None,
+               vision_heads: int | None = None, text_heads: int | None = None,
+               image_size: tuple[int, int] | None = None,
+               context_position: str = 'end') -> ReleasedCheckpoint:
+    """As :func:`read_released`, of what is in the file."""
+    tensors = content.get('model')
     if not isinstance(tensors, dict) or not all(
             isinstance(value, Tensor) for value in tensors.values()):
         raise UserError(f"{path} is not in the released format: no tensors in 'model'")

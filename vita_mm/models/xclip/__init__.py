@@ -1,5 +1,15 @@
+from vita_mm.models.common.description import (
+    TEXT,
+    Part,
+    Parts,
+    count,
+    depth,
+    kind,
+    number,
+)
 from vita_mm.models.common.system import System, has_types
 
+from .checkpoints import FORMAT
 from .model import XCLIPTextHead, XCLIPVisionTransformer
 
 SYSTEM = System(
@@ -8,6 +18,12 @@ SYSTEM = System(
           'Recognition", ECCV 2022',
     code='microsoft/VideoX, folder X-CLIP, commit 1744b21',
     config='configs/xclip/mini.py', paper_config='configs/xclip/k400.py',
-    matches=has_types('XCLIPVisionTransformer', 'XCLIPTextHead'), own_frames=True)
+    matches=has_types('XCLIPVisionTransformer', 'XCLIPTextHead'),
+    parts=Parts(
+        backbone=Part('XCLIPVisionTransformer', dict(
+            num_frames=count(1), trained=kind(bool))),
+        cls_head=Part('XCLIPTextHead', dict(**TEXT, num_layers=depth, alpha=number))),
+    conversion=FORMAT,
+    own_frames=True)
 
 __all__ = ['SYSTEM', 'XCLIPTextHead', 'XCLIPVisionTransformer']
