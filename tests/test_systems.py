@@ -244,15 +244,28 @@ def walk_costs(name, trained, capsys, monkeypatch):
 
 def walk_convert(name, trained, capsys, monkeypatch):
     """To the format of the authors and back it is what it was."""
-    released, back = f'{name}_released.pth', f'{name}_back.pth'
-    assert run('convert', [trained(name), released, '--to', 'released']) == 0
+    ours, released, back = trained(name), f'{name}_released.pth', f'{name}_back.pth'
+    if name == 'vifi_clip':
+        ours = with_tokens_of_clip(ours)
+    assert run('convert', [ours, released, '--to', 'released']) == 0
     config = [] if name == 'vita_clip' else ['--config', config_of(SYSTEMS[name])]
     assert run('convert', [released, back, *config]) == 0
     before, after = (torch.load(path, weights_only=True)['state_dict']
-                     for path in (trained(name), back))
+                     for path in (ours, back))
     assert before.keys() == after.keys()
     for key, tensor in before.items():
         assert key == '_extra_state' or torch.equal(tensor, after[key]), key
+
+
+def with_tokens_of_clip(path):
+    """A ViFi-CLIP whose token embedding is CLIP's, as in its authors' checkpoints, which
+    hold none."""
+    content = torch.load(path, weights_only=True)
+    key = 'token_embedding.weight'
+    clip = torch.load('data/mini/clip/vit_mini.pt', weights_only=True)
+    content['state_dict'][f'cls_head.tower.module.{key}'] = clip[key]
+    torch.save(content, 'as_released.pth')
+    return 'as_released.pth'
 
 
 class Here:
