@@ -130,29 +130,29 @@ def run(suite, args: argparse.Namespace, console) -> int:
     from vita_mm.harness.report.publish import Publisher
     from vita_mm.harness.report.report import shown
     from vita_mm.harness.run.sweep import Sweep
-    from vita_mm.io.files import hold
+    from vita_mm.io.files import lock
 
-    lock = hold(args.out / 'lock', f'another call works on {args.out}')
+    held = lock(args.out / 'lock', f'another call works on {args.out}')
     executor = make_executor(args)
     if suite.prepare:
         prepare(suite.prepare)
     plan = make_plan(suite, args)
     publisher = Publisher(suite, args.out)
-    asked = dict(suite=suite.name, parent=publisher.runs_parent())
+    parent = publisher.runs_parent()
     publisher.deliver()  # jobs that start together would all try to set up a database
 
     def publish() -> None:
         publisher.publish(gather(plan))
         publisher.deliver()
 
-    sweep = Sweep(plan, executor, asked, console, ended=publish)
+    sweep = Sweep(plan, executor, parent, console, ended=publish)
     failed = sweep.run(plan.select(args.only))
     report(plan, console)
     send(plan, publisher)
     for name, why in failed.items():
         console.print(Text('failed ', 'red') + shown(f'{name}: {why}'), soft_wrap=True)
     executor.close()
-    lock.close()
+    held.close()
     return 1 if failed else 0
 
 
@@ -195,7 +195,7 @@ def main(args: argparse.Namespace) -> int:
 
     from rich.console import Console
     from vita_mm.harness.spec.suite import read_suite
-    from vita_mm.io.files import hold
+    from vita_mm.io.files import lock
 
     suite = read_suite(args.suite)
     if args.timeout:
@@ -214,10 +214,10 @@ def main(args: argparse.Namespace) -> int:
         return 0
     report(plan, console)
     from vita_mm.harness.report.publish import Publisher
-    lock = hold(args.out / 'lock',
+    held = lock(args.out / 'lock',
                 f'MLflow is left to the call that works on {args.out}')
     send(plan, Publisher(suite, args.out))
-    lock.close()
+    held.close()
     return 0
 
 
