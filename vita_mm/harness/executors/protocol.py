@@ -3,10 +3,15 @@
 ``LocalExecutor``, ``NodesExecutor`` and ``SlurmExecutor`` fulfil this; so may any class of
 one's own, for a sweep uses nothing else: see docs/results.md.
 """
-from collections.abc import Sequence
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
+
+from vita_mm.errors import UserError
 
 EXECUTE = 'vita_mm.harness.run.execute'
 
@@ -77,3 +82,19 @@ class Executor(Protocol[H]):
 
     def close(self) -> None:
         """Give back what it holds; no job is left by now."""
+
+
+def load_executor(name: str) -> Callable[..., Executor]:
+    """The class that ``MODULE:CLASS`` names, of the current folder or installed.
+
+    Raises:
+        UserError: if there is none.
+    """
+    module, _, attribute = name.partition(':')
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise UserError(f'--executor {name}: expected MODULE:CLASS of a module that can '
+                        f'be imported here: {error}') from error

@@ -2,7 +2,9 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Literal
 
+from pydantic import Field
 from rich.console import Console
 from rich.text import Text
 
@@ -12,8 +14,15 @@ from vita_mm.harness.executors.protocol import Executor, Handle, Job, Outcome
 from .estimate import Estimates, say_time
 from .folder import ABSENT, INTERRUPTED, STALE
 from .plan import Plan, Run, chains
-from .records import Manifest
+from .records import SCHEMA, Manifest, Record
 from .result import DONE, FAILED
+
+
+class Settings(Record):
+    """``sweep.json`` in a suite's folder: what the next call takes if it says nothing."""
+    version: Literal[1] = Field(1, alias=SCHEMA, description='of this form: 1')
+    seeds: int = Field(description='how many trainings each row that trains has')
+    options: dict = Field({}, description='overrides of every config, by dotted key')
 
 
 class Sweep:
