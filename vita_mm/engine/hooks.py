@@ -72,11 +72,10 @@ class DescriptionHook(Hook):
     description = None
 
     def before_train(self, runner) -> None:
-        model = unwrapped(runner.model)
+        classes = getattr(unwrapped(runner.model).cls_head, 'classes', None)
         try:
             self.description = json.dumps(describe(
-                runner.cfg.model, evaluation_pipeline(runner.cfg),
-                model.cls_head.classes))
+                runner.cfg.model, evaluation_pipeline(runner.cfg), classes))
         except UserError as error:
             runner.logger.warning('checkpoints of this run do not say what model they '
                                   f'are of: {error}')
