@@ -157,7 +157,7 @@ prepare({script!r})
 SCRIPT = """
 import multiprocessing, os, pathlib, time
 from concurrent.futures import ProcessPoolExecutor
-from vita_mm.engine.runs import die_with_parent
+from vita_mm.io.processes import die_with_parent
 def note(_):
     pathlib.Path({folder!r}, str(os.getpid())).touch()
     time.sleep(300)

@@ -168,7 +168,7 @@ def prepare(command: str) -> None:
     import subprocess
     import sys
 
-    from vita_mm.engine.runs import die_with_parent
+    from vita_mm.io.processes import die_with_parent
     from vita_mm.errors import UserError
     from vita_mm.io.files import locate
 

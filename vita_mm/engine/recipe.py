@@ -27,10 +27,12 @@ IDLE = {'train_dataloader.batch_size', 'train_dataloader.num_workers',
         'train_dataloader.pin_memory', 'optim_wrapper.accumulative_counts',
         'train_cfg.val_interval', 'train_cfg.val_begin', 'train_cfg.dynamic_intervals',
         'model.backbone.checkpointing'}
-# These watch a training, or divide its work; other hooks may change what is trained.
-WATCHING = {'ClassCheckHook', 'FiniteHook', 'ExactResumeHook', 'TextOncePerStepHook',
-            'DescriptionHook', 'SelectionHook', 'SubstituteHook', 'ConfusionHook',
-            'TrackingHook'}
+# These only look on.
+OBSERVERS = {'ConfusionHook', 'DescriptionHook', 'FiniteHook', 'SelectionHook',
+             'TrackingHook'}
+# These too, or they divide a training's work; others may change what is trained.
+WATCHING = OBSERVERS | {'ClassCheckHook', 'ExactResumeHook', 'SubstituteHook',
+                        'TextOncePerStepHook'}
 # These follow from the precision, and are in the config once a runner is built of it; of
 # older configs the precision follows from them.
 WRAPPERS = {precision.wrapper.__name__: name

@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
-from vita_mm.engine.runs import die_with_parent
 from vita_mm.io.checkpoints import write_atomically
 from vita_mm.io.files import lock, write_json
+from vita_mm.io.processes import die_with_parent
 
 from .clip import ARCHITECTURE, train_clip
 from .sets import ActionClass, Size, Split, Video, all_splits

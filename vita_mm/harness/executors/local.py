@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 
 from vita_mm.cli.distributed import ALONE, torchrun
-from vita_mm.engine.runs import die_with_parent
 from vita_mm.errors import UserError
+from vita_mm.io.processes import die_with_parent
 
 from .protocol import EXECUTE, Job, Outcome
 
