@@ -1,8 +1,8 @@
 """The sweep, with jobs made up: what they say, what they leave, and full disks."""
 import errno
 import io
+import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 from world import ROOT
 
+from vita_mm.cli import suite
 from vita_mm.harness.executors.protocol import Outcome
 from vita_mm.harness.run.folder import RunFolder, Status
 from vita_mm.harness.run.sweep import Sweep
@@ -150,14 +151,10 @@ def test_what_the_manifest_names_stays(tmp_path):
     assert names(folder) == ['epoch_1.pth', 'epoch_2.pth']
 
 
-SWEEP = """
-from vita_mm.cli.suite import prepare
-prepare({script!r})
-"""
 SCRIPT = """
-import multiprocessing, os, pathlib, time
+import multiprocessing, os, pathlib, runpy, time
 from concurrent.futures import ProcessPoolExecutor
-from vita_mm.io.processes import die_with_parent
+die_with_parent = runpy.run_path({processes!r})['die_with_parent']
 def note(_):
     pathlib.Path({folder!r}, str(os.getpid())).touch()
     time.sleep(300)
@@ -171,13 +168,16 @@ with ProcessPoolExecutor(1, multiprocessing.get_context('fork'), die_with_parent
 def test_a_killed_sweep_leaves_no_builder(tmp_path):
     (tmp_path / 'pids').mkdir()
     script = tmp_path / 'script.py'
-    script.write_text(SCRIPT.format(folder=str(tmp_path / 'pids')))
-    sweep = subprocess.Popen([sys.executable, '-c', SWEEP.format(script=str(script))],
-        env=dict(os.environ, PYTHONPATH=str(ROOT)))
+    script.write_text(SCRIPT.format(folder=str(tmp_path / 'pids'),
+                                    processes=str(ROOT / 'vita_mm/io/processes.py')))
+    # What is imported is there already.
+    sweep = multiprocessing.get_context('fork').Process(
+        target=suite.prepare, args=(str(script), ))
+    sweep.start()
     try:
         wait_until(lambda: len(list((tmp_path / 'pids').iterdir())) == 2)
-        sweep.send_signal(signal.SIGKILL)
-        sweep.wait()
+        sweep.kill()
+        sweep.join()
         wait_until(lambda: not any(is_alive(int(path.name))
                                    for path in (tmp_path / 'pids').iterdir()))
     finally:

@@ -39,7 +39,8 @@ def build(root: str | Path, seed: int = 0, size: Size = Size()) -> Path:
     if is_built(root, recipe):
         return root
     place = root.resolve()
-    with lock(place.with_name(f'.{place.name}.lock'), f'{root} is being built', wait=True):
+    with lock(place.with_name(f'.{place.name}.lock'), f'{root} is being built',
+              wait=True):
         if not is_built(root, recipe):
             make_missing(root, recipe, seed, size)
     return root

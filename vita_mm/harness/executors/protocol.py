@@ -1,6 +1,6 @@
 """What a sweep hands to an executor, what it gets back, and what an executor is.
 
-``LocalExecutor``, ``NodesExecutor`` and ``SlurmExecutor`` fulfil this; so may any class of
+``LocalExecutor``, ``NodesExecutor`` and ``SlurmExecutor`` fulfil this; so may a class of
 one's own, for a sweep uses nothing else: see docs/results.md.
 """
 import importlib
