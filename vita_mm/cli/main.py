@@ -21,7 +21,7 @@ from types import ModuleType
 PACKAGE = 'vita_mm_cli'
 FOLDER = Path(__file__).resolve().parent
 # Verb to its module.
-VERBS = {'predict': 'predict'}
+VERBS = {'demo': 'demo', 'predict': 'predict', 'zero-shot': 'zero_shot'}
 
 
 def load(module: str) -> ModuleType:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed
+from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.config.utils import ConfigParsingError
 from mmengine.dist import get_world_size, init_dist
@@ -113,7 +114,7 @@ def use_trained_model(config: Config, trained: Config) -> None:
     """Give an evaluation the model of a training.
 
     An evaluation with manual prompts has classes that were not trained on: these stay
-    its own, with its templates, and take the place of Vita-CLIP's learned contexts. Its
+    its own, and so does what the trained head's class names in ``of_evaluation``. Its
     reading of long clips stays its own too.
     """
     own = config.model
@@ -124,10 +125,9 @@ def use_trained_model(config: Config, trained: Config) -> None:
         own.backbone.long_clips = reading
     head = copy.deepcopy(trained.model.cls_head)
     if own.cls_head.get('context') == 'none':
-        kept = {'classes', 'templates'} & own.cls_head.keys()
-        if head.type == 'VitaCLIPTextHead':
-            kept.add('context')
-        head.update({key: own.cls_head[key] for key in kept})
+        found = MODELS.get(head.type) if isinstance(head.type, str) else head.type
+        head.update({key: own.cls_head[key] for key in getattr(
+            found, 'of_evaluation', ('classes', )) if key in own.cls_head})
     own.cls_head = head
 
 
