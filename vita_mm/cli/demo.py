@@ -13,8 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .distributed import command_of, environment
-
+MAIN = Path(__file__).resolve().with_name('main.py')
 # Dataset of the miniature to the config that trains on it, and whose role it has.
 TRAININGS = {'mini_k400': ('configs/vita_mini.py', 'the supervised set (K400)'),
              'mini_ssv2': ('configs/vita_mini_motion.py', 'the motion set (SSv2)')}
@@ -33,28 +32,29 @@ def main(args: argparse.Namespace) -> int:
     import torch
     from mmengine.registry import init_default_scope
     from vita_mm.harness.beside import compare, on_its_own_set, read_trained, zero_shot
-    from vita_mm.io.files import ROOT
     from vita_mm.mini import build
 
-    print('1. The miniature benchmark: real video files and a small CLIP, under data/mini')
+    print('1. The miniature benchmark: real video files and a small CLIP, under '
+          'data/mini')
     build('data/mini')
     processes = min(2, torch.cuda.device_count()) or 2
     folders = {}
     for number, (dataset, (path, role)) in enumerate(TRAININGS.items(), 2):
         name = Path(path).stem
         folders[dataset] = args.folder / name
-        print(f'{number}. Train Vita-CLIP on {role}: vita-mm train {path}, on {processes} '
-              'processes')
-        code = quietly(command_of('train', [
-            str(ROOT / path), '--resume', '--work-dir', str(folders[dataset]),
+        print(f'{number}. Train Vita-CLIP on {role}: vita-mm train {path} '
+              f'--gpus {processes}')
+        code = quietly([
+            sys.executable, str(MAIN), 'train', path, '--resume',
+            '--work-dir', str(folders[dataset]), '--gpus', str(processes),
             '--cfg-options', f'train_dataloader.batch_size={CLIPS_A_STEP // processes}'],
-            processes), args.folder / f'{name}.log')
+            args.folder / f'{name}.log')
         if code:
             return code
     print('4. Evaluate beside frozen CLIP, on these sets, then zero-shot on classes that '
           'it has not seen')
     init_default_scope('mmaction')
-    models = {dataset: read_trained('test', str(ROOT / path), str(folders[dataset]))
+    models = {dataset: read_trained('test', path, str(folders[dataset]))
               for dataset, (path, _) in TRAININGS.items()}
     passes = [one for dataset, model in models.items()
               for one in on_its_own_set(dataset, model)]
@@ -85,8 +85,8 @@ def quietly(command: list[str], log: Path) -> int:
     with open(log, 'a', encoding='utf-8') as file:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors='replace', env=environment(),
-            start_new_session=True, preexec_fn=die_with_parent)
+            stderr=subprocess.STDOUT, text=True, errors='replace', start_new_session=True,
+            preexec_fn=die_with_parent)
         assert process.stdout is not None
         said: list[str] = []
         shown = None

@@ -1,7 +1,7 @@
 """All zero-shot results of a model, beside frozen CLIP under the same protocol.
 
-    python tools/zero_shot.py CONFIG CHECKPOINT [--protocol paper|mini]
-    tools/dist_zero_shot.sh CONFIG CHECKPOINT NUM_GPUS [--protocol paper|mini]
+    vita-mm zero-shot CONFIG CHECKPOINT [--protocol paper|mini]
+    vita-mm zero-shot CONFIG CHECKPOINT --gpus 8
 
 CONFIG is the one that CHECKPOINT was trained with, a file or a work dir, whose last
 weights count; for frozen CLIP alone, CHECKPOINT is `none`. Each dataset is read once for

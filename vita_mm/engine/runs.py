@@ -22,6 +22,7 @@ from mmengine.runner import Runner
 from vita_mm.cli.arguments import add_common_arguments  # noqa: F401
 from vita_mm.data.dataset import check_batches
 from vita_mm.errors import UserError
+from vita_mm.io.files import ROOT, locate
 from vita_mm.tracking import guard, hide_credentials
 
 from .precision import apply_precision
@@ -61,14 +62,14 @@ def read_config(args: argparse.Namespace) -> Config:
 def default_work_dir(path: str | Path) -> str:
     """The work dir of a config, another one for each config.
 
-    It is below ``work_dirs`` what the config's path is below ``configs``, that of the
-    current folder or of the project, or else below the current folder. A config from
-    elsewhere, or of a name that a file in one of these has too, gets a name that ends in
-    a digest of its path.
+    It is in the folder ``work_dirs`` of the current one what the config's path is below
+    ``configs``, that of the current folder or of the project, or else below the current
+    folder. A config from elsewhere, or of a name that a file in one of these has too,
+    gets a name that ends in a digest of its path.
     """
-    path = Path(os.path.abspath(path)).with_suffix('.py')
-    here, project = Path.cwd(), Path(__file__).resolve().parents[2]
-    places = [here / 'configs', project / 'configs', here]
+    path = Path(os.path.abspath(locate(str(path)))).with_suffix('.py')
+    here = Path.cwd()
+    places = [here / 'configs', ROOT / 'configs', here]
     place = next((place for place in places if path.is_relative_to(place)), None)
     if place is not None:
         name = path.relative_to(place)
@@ -80,13 +81,13 @@ def default_work_dir(path: str | Path) -> str:
 
 
 def load_config(path: str | Path) -> Config:
-    """The config of a file.
+    """The config of a file of the current folder or else of the project.
 
     Raises:
         UserError: if it cannot be read, or one of its keys is misspelt.
     """
     try:
-        config = Config.fromfile(path)
+        config = Config.fromfile(locate(str(path)))
     except (OSError, SyntaxError, KeyError, ImportError, TypeError,
             ConfigParsingError) as error:
         raise UserError(f'cannot read the config {path}: {error}') from error

@@ -2,6 +2,7 @@
 import copy
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -335,7 +336,7 @@ def report(rows: list[dict], passes: list[Pass], models: list[Trained], folder: 
     print(f'written to {path}')
 
 
-def make_table(rows: list[dict], notes: list[str] = []) -> Table:
+def make_table(rows: list[dict], notes: Sequence[str] = ()) -> Table:
     """
     Args:
         rows: of the results; those of a dataset stand together.

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from vita_mm.errors import UserError
 
-# The folder of configs, tools and data: what relative paths of configs are written for.
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[1]
+# The folder of configs, suites and data, which their relative paths are written for: the
+# repository, or what of it is in an installed package.
+ROOT = PACKAGE / 'project' if (PACKAGE / 'project').is_dir() else PACKAGE.parent
 OTHER_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE,
                codecs.BOM_UTF16_BE)
 FORMULA_STARTS = ('=', '+', '-', '@', '\t', '\r')
@@ -99,8 +101,9 @@ def fits_a_line(name: str) -> bool:
 def locate(path: str) -> str:
     """Where a file that a config or a checkpoint names is.
 
-    A relative path is looked up in the current folder, then in the project's: the
-    configs name ``data/...`` whatever folder a tool is started from.
+    A relative path is looked up in the current folder, then in the project's
+    (:data:`ROOT`): ``configs/...`` and ``data/...`` are found whatever folder a tool is
+    started from. What is found nowhere stays as it is, to be made in the current folder.
     """
     if not path or os.path.exists(path) or not os.path.exists(ROOT / path):
         return path

@@ -193,7 +193,10 @@ class Closure:
             places = [os.path.join(place, name) for place in places]
         if file is None or file.suffix != '.py':
             return None
-        installed = os.path.realpath(file).startswith(LIBRARIES)
+        real = os.path.realpath(file)
+        # PYTHONPATH or a .pth file may name the libraries of another environment.
+        installed = real.startswith(LIBRARIES) or not {
+            'site-packages', 'dist-packages'}.isdisjoint(real.split(os.sep))
         return None if installed and top not in self.followed else file
 
 

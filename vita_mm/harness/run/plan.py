@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from vita_mm.engine.runs import keep_test_only, load_config, override, use_trained_model
 from vita_mm.errors import UserError
-from vita_mm.harness.spec.suite import ROOT, Column, Row, Suite, Table, has_cell
+from vita_mm.harness.spec.suite import Column, Row, Suite, Table, has_cell
 from vita_mm.io.files import read_json
 
 from .folder import ABSENT, DONE, INTERRUPTED, STALE, RunFolder, Standing
@@ -173,7 +173,7 @@ class Plan:
     def _read(self, path: str) -> Config:
         """The config of a file with the options of the suite; it is read once."""
         if path not in self._configs:
-            config = load_config(ROOT / path)
+            config = load_config(path)
             fitting = {key: value for key, value in self.options.items()
                        if config.get(key.split('.')[0]) is not None}
             self._configs[path] = changed(config, fitting,

@@ -11,8 +11,8 @@ import yaml
 
 from vita_mm.engine.precision import PRECISIONS
 from vita_mm.errors import UserError
+from vita_mm.io.files import ROOT, locate
 
-ROOT = Path(__file__).resolve().parents[3]
 SUITES = ROOT / 'benchmarks' / 'suites'
 # A long suite is read ten times faster by the C library, where PyYAML has it.
 LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
@@ -175,7 +175,8 @@ class Suite:
             order does.
         seeds: how many, unless the command line says.
         timeout: seconds that one run may take.
-        prepare: script that makes the data, run before anything else.
+        prepare: the verb, or Python script, with its arguments, that makes the data,
+            run before anything else.
         override: dotted config key to value, on top of every config it fits.
         estimates: config to seconds on one device, before any run has been timed.
         estimates_precision: in which these are on an A100; others are then in
@@ -208,7 +209,8 @@ def read_suite(name: str) -> Suite:
     Raises:
         UserError: naming the place, if a field is unknown, missing or of a wrong kind.
     """
-    path = Path(name) if name.endswith(('.yaml', '.yml')) else SUITES / f'{name}.yaml'
+    path = Path(locate(name)) if name.endswith(('.yaml', '.yml')) \
+        else SUITES / f'{name}.yaml'
     try:
         content = yaml.load(path.read_text(), LOADER)
     except FileNotFoundError:
