@@ -139,12 +139,21 @@ def test_a_wrapper_of_the_user_stays_where_the_optimizer_casts_nothing():
 
 @pytest.mark.parametrize('precision, wrapper', [
     ('float32', 'AutocastOptimWrapper'), ('tf32', 'AmpOptimWrapper'),
-    ('bfloat16', 'AmpOptimWrapper'), ('float16', 'AutocastOptimWrapper'),
-    (None, 'AmpOptimWrapper')])
+    ('bfloat16', 'AmpOptimWrapper'), ('float16', 'AutocastOptimWrapper')])
 def test_two_precisions_in_one_config_are_refused(gpu, precision, wrapper):
     with pytest.raises(UserError, match=f'optim_wrapper.type={wrapper} and precision='
-                                        f"'{precision or 'float32'}' contradict"):
+                                        f"'{precision}' contradict"):
         apply_precision(config(precision, wrapper))
+
+
+def test_a_config_in_the_words_of_mmengine_is_taken_at_them(gpu):
+    found = config(None, 'AmpOptimWrapper')
+    found.test_cfg.fp16 = True
+    before = found.to_dict()
+    apply_precision(found)
+    assert found.to_dict() == before and not torch.backends.cudnn.allow_tf32
+    assert make_recipe(config(None, 'AmpOptimWrapper', train_dataloader={})
+                       )['precision'] == 'float16'
 
 
 def test_other_keys_that_contradict_are_refused(gpu):

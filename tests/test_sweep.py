@@ -12,12 +12,13 @@ import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 import pytest
 import torch
 from rich.console import Console
-from vita_mm.harness.executors.jobs import Outcome
-from vita_mm.harness.run.folder import RunFolder, Standing
-from vita_mm.harness.run.sweep import Sweep
-from vita_mm.io.files import write_json
 from world import ROOT
 
+from vita_mm.harness.executors.protocol import Outcome
+from vita_mm.harness.run.folder import RunFolder, Status
+from vita_mm.harness.run.sweep import Sweep
+
+NOTHING = dict(config={}, code={}, data={}, clip={}, missing=None)
 MESSAGE = 'broken: [/red] [rank0]: [bold]no\x1b]0;title\x07 \\'
 
 
@@ -48,31 +49,31 @@ class Handle:
 
     def poll(self):
         for path in self.job.folders if self.outcome.code == 0 else []:
-            RunFolder(path).finish(dict(environment={'env.world_size': 1}), {}, 1)
+            RunFolder(path).finish(seconds=1)
         return self.outcome
 
 
 def make_run(out, name, trained=None):
     return SimpleNamespace(
-        name=name, folder=RunFolder(out / name), inputs=dict(missing=None), seed=0,
+        name=name, folder=RunFolder(out / name), inputs=NOTHING, seed=0,
         trained=trained, trains=trained is None, source='c.py', done=False,
-        standing=Standing('not run'), config=SimpleNamespace(
+        standing=Status('not run'), config=SimpleNamespace(
             dump=lambda path: None, get=lambda key, default=None: default))
 
 
 def make_sweep(out, runs, ways=(), **more):
     """A sweep of made-up runs, and what it prints."""
     def look(run):
-        run.done = run.folder.status['state'] == 'done'
+        run.done = run.folder.result.state == 'done'
 
     plan = SimpleNamespace(
         runs={run.name: run for run in runs}, look=look, out=out, trust_code=False,
-        suite=SimpleNamespace(timeout=1, estimates={}, estimates_precision=None),
-        is_used_up=lambda run: all(other.done for other in runs
+        suite=SimpleNamespace(name='s', timeout=1, estimates={}, estimates_precision=None),
+        users=lambda run: [], is_used_up=lambda run: all(other.done for other in runs
                                    if run in (other, other.trained)))
     printed = io.StringIO()
     console = Console(file=printed, width=200)
-    return Sweep(plan, Executor(dict(ways)), {}, console, **more), printed
+    return Sweep(plan, Executor(dict(ways)), None, console, **more), printed
 
 
 def test_what_a_run_says_is_shown_as_it_is(tmp_path):
@@ -88,7 +89,7 @@ def test_what_a_run_says_is_shown_as_it_is(tmp_path):
 @pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS])
 def test_a_failure_that_cannot_be_recorded_is_remembered(tmp_path, monkeypatch, number):
     def full(*args):
-        raise OSError(number, os.strerror(number), 'status.json')
+        raise OSError(number, os.strerror(number), 'result.json')
 
     monkeypatch.setattr(RunFolder, 'fail', full)
     first, test, other = [make_run(tmp_path, name) for name in 'abc']
@@ -96,7 +97,7 @@ def test_a_failure_that_cannot_be_recorded_is_remembered(tmp_path, monkeypatch, 
     runs = [first, test, other]
     sweep, printed = make_sweep(tmp_path, runs, dict(a=Outcome(1, 'it broke')))
     failed = sweep.run(runs)
-    assert failed['a'].startswith('it broke (not recorded: status.json cannot be')
+    assert failed['a'].startswith('it broke (not recorded: result.json cannot be')
     assert failed['b'] == 'needs a, which failed' and other.done
     assert first.standing.state == 'failed'
 
@@ -117,8 +118,7 @@ def leave(folder, kept, *others):
         file = folder.work / name
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.save({}, file)
-    write_json(folder.path / 'manifest.json',
-               dict(checkpoint=dict(path=str(folder.work / kept))))
+    folder.finish(weights=dict(path=f'work/{kept}', sha256='a' * 64))
 
 
 def names(folder):
@@ -157,7 +157,7 @@ prepare({script!r})
 SCRIPT = """
 import multiprocessing, os, pathlib, time
 from concurrent.futures import ProcessPoolExecutor
-from vita_mm.engine.runs import die_with_parent
+from vita_mm.io.processes import die_with_parent
 def note(_):
     pathlib.Path({folder!r}, str(os.getpid())).touch()
     time.sleep(300)

@@ -3,7 +3,9 @@
 :func:`apply` runs when ``vita_mm`` is imported, before torchvision or MMAction2 are. A
 shim acts only where the fault that it mends is seen.
 """
+import functools
 import importlib.util
+import os
 import sys
 import types
 import warnings
@@ -71,6 +73,38 @@ def quiet_mmcv_lite():
                                 message='Fail to import ``MultiScaleDeformable')
 
 
+def keep_objects_out_of_checkpoints():
+    """MMEngine's checkpoints load as tensors and plain values only, as torch reads them.
+
+    MMEngine (0.10.7) puts objects of its log into each (``HistoryBuffer``, NumPy's
+    arrays), which ``torch.load`` refuses since 2.6. Here the log is written as tensors,
+    and its objects are made again on loading, from older files too. Unnecessary once
+    MMEngine (> 0.10.7) does so (https://github.com/open-mmlab/mmengine/pull/1650).
+    """
+    from mmengine.logging import MessageHub
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    from vita_mm.io.history import pack, safe_globals, unpack
+
+    original = MessageHub.state_dict
+
+    @functools.wraps(original)
+    def state_dict(self) -> dict:
+        return pack(original(self))
+
+    def load_from_local(filename: str, map_location):
+        filename = os.path.expanduser(filename)
+        if not os.path.isfile(filename):
+            raise FileNotFoundError(f'{filename} can not be found.')
+        with safe_globals():
+            content = torch.load(filename, map_location=map_location, weights_only=True)
+        return unpack(content)
+
+    if not hasattr(original, '__wrapped__'):
+        MessageHub.state_dict = state_dict
+        CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
+
+
 def folder_of(package: str) -> Path:
     """Where a package is, without importing it.
 
@@ -88,3 +122,4 @@ def apply():
     quiet_mmcv_lite()
     declare_torchvision_ops()
     provide_missing_localizer()
+    keep_objects_out_of_checkpoints()

@@ -1,5 +1,5 @@
 """Transforms that open and decode videos: only the frames that are used, each once."""
-import numpy as np
+from mmaction.datasets.transforms import ArrayDecode, RawFrameDecode
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
@@ -16,6 +16,7 @@ class OpenVideo(BaseTransform):
     """Opens a video, so that its frames can be sampled.
 
     Required key: ``filename``. Added: ``video_reader``, ``total_frames``, ``avg_fps``.
+    A sample that comes as frames, see :class:`DecodeFrames`, passes as it is.
 
     Args:
         decoder: ``'pyav'`` or ``'decord'``, whose frames are not always those asked for:
@@ -40,6 +41,8 @@ class OpenVideo(BaseTransform):
         self.options = options
 
     def transform(self, results: dict) -> dict:
+        if is_frames(results):
+            return results
         reader = DECODERS[self.decoder](results['filename'], self.num_threads,
                                         **self.options)
         results.update(video_reader=reader, total_frames=len(reader),
@@ -59,22 +62,31 @@ def check_option(name: str, value, kind: type) -> None:
         raise UserError(f'OpenVideo: {name} must be {wanted}, not {value!r}')
 
 
+def is_frames(sample: dict) -> bool:
+    """Whether a sample is not of a video file but of frames."""
+    return 'filename' not in sample and ('array' in sample or 'frame_dir' in sample)
+
+
 @TRANSFORMS.register_module()
 class DecodeFrames(BaseTransform):
     """Decodes the sampled frames; those of several clips that are the same, once.
 
     Required keys: ``video_reader``, ``frame_inds``. Added: ``imgs``, a list of (H, W, 3)
     uint8 RGB frames, ``original_shape`` and ``img_shape``.
+
+    A sample may come as frames too, in MMAction2's ways: with an ``array`` (T, H, W, 3),
+    or with a ``frame_dir`` and a ``filename_tmpl``.
     """
 
     def transform(self, results: dict) -> dict:
+        if is_frames(results):
+            decode = ArrayDecode if 'array' in results else RawFrameDecode
+            return decode().transform(results)
         reader = results.pop('video_reader')
-        numbers, places = np.unique(results['frame_inds'], return_inverse=True)
-        frames = reader.frames(numbers.tolist())
+        frames = reader.get_batch(results['frame_inds']).frames
         reader.close()
         shape = frames[0].shape[:2]
-        results.update(imgs=[frames[place] for place in places.ravel()],
-                       original_shape=shape, img_shape=shape)
+        results.update(imgs=frames, original_shape=shape, img_shape=shape)
         return results
 
     def __repr__(self) -> str:

@@ -8,15 +8,15 @@ request ``{"path": ..., "full": ...}`` on stdin, ``{"frames": ...}``, or ``{"fau
 "broken", "reason": ...}``. More keys of a request are options of the reader, such as
 ``"strict"``.
 """
-import ctypes
 import json
 import os
 import runpy
-import signal
 import sys
 from pathlib import Path
 
-PyAVReader = runpy.run_path(str(Path(__file__).with_name('readers.py')))['PyAVReader']
+PACKAGE = Path(__file__).resolve().parents[1]
+PyAVReader = runpy.run_path(str(PACKAGE / 'data/readers.py'))['PyAVReader']
+die_with_parent = runpy.run_path(str(PACKAGE / 'io/processes.py'))['die_with_parent']
 
 REASON_LENGTH = 200
 
@@ -28,13 +28,6 @@ def main() -> None:
     silence()
     for line in sys.stdin:
         print(json.dumps(answer(**json.loads(line))), file=answers, flush=True)
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies, even in a decoder."""
-    if sys.platform == 'linux':
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def silence() -> None:

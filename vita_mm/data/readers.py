@@ -9,7 +9,7 @@ import itertools
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 import av
@@ -150,7 +150,33 @@ class Video:
                              f'max_pixels={self.max_pixels}')
 
 
-class PyAVReader:
+class Batch(NamedTuple):
+    """Frames (H, W, 3), RGB in uint8; those that are the same are one array."""
+    frames: list[np.ndarray]
+
+    def asnumpy(self) -> np.ndarray:
+        """(n, H, W, 3)."""
+        return np.stack(self.frames)
+
+
+class Reader:
+    """What the readers have in common: beside ``frames``, decord's ``get_batch``.
+
+    MMAction2's inferencer puts its ``DecordDecode`` in the place of any decoding.
+    """
+
+    def frames(self, numbers: list[int]) -> list[np.ndarray]:
+        """The frames of distinct numbers in rising order."""
+        raise NotImplementedError
+
+    def get_batch(self, numbers: Sequence[int] | np.ndarray) -> Batch:
+        """The frames of any numbers, each decoded once."""
+        distinct, places = np.unique(numbers, return_inverse=True)
+        frames = self.frames(distinct.tolist())
+        return Batch([frames[place] for place in places.ravel()])
+
+
+class PyAVReader(Reader):
     """Frames of a video by FFmpeg, through PyAV.
 
     Packets of mp4, mov, mkv and webm are read without being decoded and put in order by
@@ -369,7 +395,7 @@ class PyAVReader:
         return turn.of(rgb) if turn else rgb
 
 
-class DecordReader:
+class DecordReader(Reader):
     """The same by decord, whose frames are not always those asked for."""
 
     def __init__(self, path: str, num_threads: int = 1) -> None:

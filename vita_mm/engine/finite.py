@@ -1,10 +1,10 @@
 """A loss or a weight that is no finite number ends a training."""
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 from vita_mm.errors import UserError
+from vita_mm.io.processes import unwrapped
 
 REMEDY = ('the training has diverged: take a lower optim_wrapper.optimizer.lr or clip '
           'gradients (optim_wrapper.clip_grad.max_norm=1), and start it again or resume '
@@ -45,8 +45,8 @@ class FiniteHook(Hook):
 
 def check_weights(runner) -> None:
     """Raises UserError naming a trained parameter that is not finite."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    trained = {name: value.detach() for name, value in model.named_parameters()
+    trained = {name: value.detach()
+               for name, value in unwrapped(runner.model).named_parameters()
                if value.requires_grad}
     # One number for all of them is one synchronisation.
     if trained and not torch.stack(

@@ -8,13 +8,13 @@ import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook, LoggerHook
-from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 from vita_mm.analysis.confusion import Confusion
 from vita_mm.data import VideoAccMetric
 from vita_mm.errors import UserError, printable
+from vita_mm.io.processes import unwrapped
 from vita_mm.models import CLIPTextHead
 from vita_mm.models.common.description import (
     KEY,
@@ -25,11 +25,6 @@ from vita_mm.models.common.description import (
 from vita_mm.tracking import get_backend
 
 
-def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
-    """The recognizer without its data-parallel wrapper."""
-    return model.module if is_model_wrapper(model) else model
-
-
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
     """Lets a resumed run end with the same weights as one that was never stopped.
@@ -37,26 +32,12 @@ class ExactResumeHook(Hook):
     MMEngine restores model, optimizer and schedulers; the sampler and the augmentations
     follow from seed and epoch (``SeededSampler``). What is left are draws of the model
     itself: each epoch starts them from its own seed.
-
-    It also keeps MMEngine's Python objects out of checkpoints, so that they load as
-    tensors and plain values only; unnecessary once MMEngine (> 0.10.7) does so
-    (https://github.com/open-mmlab/mmengine/pull/1650).
     """
 
     def before_train_epoch(self, runner) -> None:
         numbers = np.random.SeedSequence(
             (runner.seed, runner.epoch, get_rank())).generate_state(1)
         torch.manual_seed(int(numbers[0]))
-
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        hub = checkpoint['message_hub']
-        checkpoint['message_hub'] = dict(
-            runtime_info={key: plain(value)
-                          for key, value in hub['runtime_info'].items()},
-            resumed_keys=dict(hub['resumed_keys']),
-            log_scalars={key: dict(zip(('history', 'counts'), map(
-                torch.from_numpy, buffer.data)))
-                for key, buffer in hub['log_scalars'].items()})
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         meta = checkpoint.get('meta', {})
@@ -66,16 +47,6 @@ class ExactResumeHook(Hook):
             # The sampler has the config's seed; MMEngine would take the checkpoint's
             # for the rest.
             meta['seed'] = runner.seed
-        hub = checkpoint.get('message_hub', {})
-        hub['log_scalars'] = {
-            key: HistoryBuffer(buffer['history'].cpu().numpy(),
-                               buffer['counts'].cpu().numpy())
-            for key, buffer in hub.get('log_scalars', {}).items()}
-
-
-def plain(value):
-    """NumPy's numbers and arrays as Python's; anything else as it is."""
-    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
 
 
 @HOOKS.register_module()
@@ -101,11 +72,10 @@ class DescriptionHook(Hook):
     description = None
 
     def before_train(self, runner) -> None:
-        model = unwrapped(runner.model)
+        classes = getattr(unwrapped(runner.model).cls_head, 'classes', None)
         try:
             self.description = json.dumps(describe(
-                runner.cfg.model, evaluation_pipeline(runner.cfg),
-                model.cls_head.classes))
+                runner.cfg.model, evaluation_pipeline(runner.cfg), classes))
         except UserError as error:
             runner.logger.warning('checkpoints of this run do not say what model they '
                                   f'are of: {error}')
@@ -146,7 +116,7 @@ class TextOncePerStepHook(Hook):
 
 def text_head(runner) -> CLIPTextHead | None:
     """The head of the runner's model, if it has a text side."""
-    head = unwrapped(runner.model).cls_head
+    head = getattr(unwrapped(runner.model), 'cls_head', None)
     return head if isinstance(head, CLIPTextHead) else None
 
 
@@ -219,15 +189,27 @@ class ConfusionHook(Hook):
 
 @HOOKS.register_module()
 class ClassCheckHook(Hook):
-    """Stops a run whose model and dataset have different lists of classes."""
+    """Stops a run whose model and dataset have different lists of classes.
+
+    A model that has no list, as MMAction2's own, must have as many classes as a dataset
+    that has one.
+    """
 
     def before_run(self, runner) -> None:
-        model = unwrapped(runner.model)
-        of_model = model.cls_head.classes
+        head = getattr(unwrapped(runner.model), 'cls_head', None)
+        of_model = getattr(head, 'classes', None)
         for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
             dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
             of_data = getattr(dataset, 'metainfo', {}).get('classes')
             if of_data is None or of_data == of_model:
+                continue
+            if of_model is None:
+                count = getattr(head, 'num_classes', None)
+                if count not in (None, len(of_data)):
+                    raise UserError(
+                        f'the model has {count} classes but {dataset.ann_file} has '
+                        f'{len(of_data)} ({of_data[0]} …): set '
+                        f'model.cls_head.num_classes={len(of_data)}')
                 continue
             raise UserError(
                 f'the model has {len(of_model)} classes ({of_model[0]} …) but '

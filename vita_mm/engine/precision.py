@@ -37,11 +37,15 @@ PRECISIONS = dict(
     bfloat16=Precision(AutocastOptimWrapper, torch.bfloat16, False, 312),
     # In this one alone gradients may vanish: the wrapper scales the loss.
     float16=Precision(AmpOptimWrapper, torch.float16, False, 312))
+LOOPS = ('val_cfg', 'test_cfg')
 MIXED = (AutocastOptimWrapper, AmpOptimWrapper, ApexOptimWrapper)
 
 
 def apply_precision(config: Config) -> None:
     """Have a run compute in its config's ``precision``; float32 where it has none.
+
+    A config without the key that says in MMEngine's own words, by the optimizer
+    wrapper's type or a loop's ``fp16``, that something is cast, is taken at these words.
 
     Sets the optimizer wrapper's type, ``fp16`` of the validation and test loops, which
     is MMEngine's name for autocast of any type, and torch's switches, which hold for the
@@ -51,6 +55,9 @@ def apply_precision(config: Config) -> None:
         UserError: if there is no such precision, this machine does not compute in it, or
             the config says otherwise in another place.
     """
+    if 'precision' not in config and casts(config):
+        set_tf32(False)
+        return
     name = config.get('precision', 'float32')
     if name not in list(PRECISIONS):
         raise UserError(f'there is no precision {name!r}: take '
@@ -60,7 +67,7 @@ def apply_precision(config: Config) -> None:
     precision = PRECISIONS[name]
     if config.get('optim_wrapper'):
         set_wrapper(config.optim_wrapper, name)
-    for key in ('val_cfg', 'test_cfg'):
+    for key in LOOPS:
         loop = config.get(key)
         if not loop:
             continue
@@ -68,13 +75,24 @@ def apply_precision(config: Config) -> None:
             loop.fp16 = True
         elif loop.get('fp16'):
             raise contradiction(f'{key}.fp16=True', name)
-    # These setters keep torch's older and newer (>= 2.9) names of the switches in step;
-    # after the newer ones alone, reading the older ones raises. cuDNN's is on by default.
-    torch.backends.cuda.matmul.allow_tf32 = precision.tf32
-    torch.backends.cudnn.allow_tf32 = precision.tf32
+    set_tf32(precision.tf32)
     if precision.autocast:
         # What MMEngine's loops autocast to.
         torch.set_autocast_dtype(get_device(), precision.autocast)
+
+
+def casts(config: Config) -> bool:
+    """Whether a config says in MMEngine's own words that something is cast."""
+    wrapper = (config.get('optim_wrapper') or {}).get('type')
+    return (wrapper in ('AmpOptimWrapper', 'ApexOptimWrapper')
+            or any((config.get(key) or {}).get('fp16') for key in LOOPS))
+
+
+def set_tf32(allowed: bool) -> None:
+    # These setters keep torch's older and newer (>= 2.9) names of the switches in step;
+    # after the newer ones alone, reading the older ones raises. cuDNN's is on by default.
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def check_device(name: str) -> None:

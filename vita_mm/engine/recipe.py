@@ -11,7 +11,7 @@ from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 
 from vita_mm.errors import UserError
 from vita_mm.io.checkpoints import newest_whole_checkpoint, read_tensors
-from vita_mm.io.files import hold, read_json, write_json
+from vita_mm.io.files import lock, read_json, write_json
 from vita_mm.tracking.values import cut, flatten
 
 from .precision import PRECISIONS
@@ -27,10 +27,12 @@ IDLE = {'train_dataloader.batch_size', 'train_dataloader.num_workers',
         'train_dataloader.pin_memory', 'optim_wrapper.accumulative_counts',
         'train_cfg.val_interval', 'train_cfg.val_begin', 'train_cfg.dynamic_intervals',
         'model.backbone.checkpointing'}
-# These watch a training, or divide its work; other hooks may change what is trained.
-WATCHING = {'ClassCheckHook', 'FiniteHook', 'ExactResumeHook', 'TextOncePerStepHook',
-            'DescriptionHook', 'SelectionHook', 'SubstituteHook', 'ConfusionHook',
-            'TrackingHook'}
+# These only look on.
+OBSERVERS = {'ConfusionHook', 'DescriptionHook', 'FiniteHook', 'SelectionHook',
+             'TrackingHook'}
+# These too, or they divide a training's work; others may change what is trained.
+WATCHING = OBSERVERS | {'ClassCheckHook', 'ExactResumeHook', 'SubstituteHook',
+                        'TextOncePerStepHook'}
 # These follow from the precision, and are in the config once a runner is built of it; of
 # older configs the precision follows from them.
 WRAPPERS = {precision.wrapper.__name__: name
@@ -68,11 +70,11 @@ def prepare_work_dir(config: Config, resume: str | None = None,
         if not config.get(key):
             raise UserError(f'{config.filename} only evaluates: there is no {key} in it')
     join_group(config)
-    lock, found = None, [None]
+    held, found = None, [None]
     if is_main_process():
         work_dir = Path(config.work_dir)
         try:
-            lock = hold(work_dir / 'lock', f'another training runs in {work_dir}')
+            held = lock(work_dir / 'lock', f'another training runs in {work_dir}')
             found[0] = enter(work_dir, config, resume, changed)
         except UserError as error:
             found[0] = error
@@ -85,7 +87,7 @@ def prepare_work_dir(config: Config, resume: str | None = None,
     checkpoint, notes = found[0]
     if checkpoint is not None:
         config.load_from, config.resume = checkpoint, True
-    return lock, notes
+    return held, notes
 
 
 def enter(work_dir: Path, config: Config, resume: str | None, changed: list[str]

@@ -1,13 +1,10 @@
 """From a config file and a command line to an MMEngine Runner."""
 import argparse
 import copy
-import ctypes
 import difflib
 import hashlib
 import os
-import signal
 import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,15 +16,18 @@ from mmengine.config.utils import ConfigParsingError
 from mmengine.dist import get_world_size, init_dist
 from mmengine.runner import Runner
 
+# Tools outside of the package take it from here, with read_config.
 from vita_mm.cli.arguments import add_common_arguments  # noqa: F401
 from vita_mm.data.dataset import check_batches
 from vita_mm.errors import UserError
 from vita_mm.io.files import ROOT, locate
+from vita_mm.io.processes import die_with_parent
 from vita_mm.tracking import guard, hide_credentials
 
 from .precision import apply_precision
 
-# Of MMEngine's DefaultOptimWrapperConstructor, which passes over any other.
+CONSTRUCTOR = 'DefaultOptimWrapperConstructor'
+# Of that one, which passes over any other.
 RATES = ('custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult',
          'flat_decay_mult', 'dwconv_decay_mult', 'dcn_offset_lr_mult',
          'bypass_duplicate')
@@ -234,9 +234,13 @@ def build_runner(config: Config) -> Runner:
 def check_rates(optim_wrapper: dict, model: torch.nn.Module) -> None:
     """Refuse rates of single parameters that MMEngine would not find, and say nothing.
 
+    What other constructors of optimizers take is theirs to say.
+
     Raises:
         UserError: naming the key.
     """
+    if optim_wrapper.get('constructor', CONSTRUCTOR) != CONSTRUCTOR:
+        return
     rates = optim_wrapper.get('paramwise_cfg') or {}
     if rates and 'lr' not in optim_wrapper['optimizer']:
         raise UserError('optim_wrapper.paramwise_cfg needs an optimizer.lr to multiply')
@@ -277,24 +281,13 @@ def evaluate(config: Config, checkpoint: str | None, parent: dict | None = None)
         parent: of the MLflow run, see :class:`MLflowTracking`.
     """
     config.load_from = checkpoint
-    for backend in config.visualizer.vis_backends:
-        if backend.type == 'MLflowTracking':
+    for backend in (config.get('visualizer') or {}).get('vis_backends') or ():
+        if backend['type'] == 'MLflowTracking':
             backend.parent = parent
     keep_test_only(config)
     runner = build_runner(config)
     with guard(runner):
         return runner.test()
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when torchrun dies.
-
-    torchrun gives its workers sessions of their own: were it killed by ``kill -9``, they
-    would train on and write into the folder of the run that resumes.
-    """
-    if sys.platform == 'linux':
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def join_gloo_group(launcher: str) -> None:

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 import torch
 from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper
 from mmengine.registry import LOOPS
 from mmengine.runner import TestLoop, autocast
 from rich.progress import track
 
 from vita_mm.errors import UserError
+from vita_mm.io.processes import unwrapped
 
 
 @LOOPS.register_module()
@@ -37,7 +37,7 @@ class ZeroShotLoop(TestLoop):
         runner = self.runner
         runner.call_hook('before_test')
         runner.call_hook('before_test_epoch')
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         head = model.cls_head
         if head.class_specific:
             raise UserError('zero-shot evaluation has prompts for any class, but what '

@@ -16,6 +16,7 @@ import torch
 from vita_mm.errors import UserError
 
 from .files import replacing
+from .history import safe_globals
 
 INFLATION = 1.0
 SLACK = 2**26
@@ -39,7 +40,8 @@ def read_tensors(path: str | Path, inflation: float | None = None) -> dict:
         raise UserError(f'there is no checkpoint {path}')
     try:
         check_size(path, inflation)
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+        with safe_globals():
+            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except UserError:
         raise
     except pickle.UnpicklingError as error:

@@ -1,10 +1,35 @@
-"""What the processes of a distributed run do for each other."""
-from datetime import timedelta
+"""What the processes of a run do for each other, and what a parallel run wraps.
 
-import torch.distributed
-from mmengine.dist import get_world_size
+open_video.py imports this file by its path: no more than the standard library is
+imported before it is needed.
+"""
+import ctypes
+import signal
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PATIENCE = timedelta(days=1)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies, whatever it does then.
+
+    torchrun gives its workers sessions of their own: were it killed by ``kill -9``, they
+    would train on and write into the folder of the run that resumes.
+    """
+    if sys.platform == 'linux':
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+def unwrapped(model: 'nn.Module') -> 'nn.Module':
+    """The recognizer without its data-parallel wrapper."""
+    from mmengine.model import is_model_wrapper
+    return model.module if is_model_wrapper(model) else model
 
 
 def wait_for_all() -> None:
@@ -13,6 +38,8 @@ def wait_for_all() -> None:
     The first one may read all videos of a dataset meanwhile, for hours: the time limit of
     the run's own collectives, minutes, is for processes that have died.
     """
+    import torch.distributed
+    from mmengine.dist import get_world_size
     if get_world_size() > 1:
         group = torch.distributed.new_group(backend='gloo', timeout=PATIENCE)
         torch.distributed.barrier(group)

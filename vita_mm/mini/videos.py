@@ -1,9 +1,10 @@
 """Real video files of scenes."""
-import os
 from pathlib import Path
 
 import av
 import numpy as np
+
+from vita_mm.io.files import replacing
 
 from .scene import Painter, Scene
 
@@ -19,9 +20,8 @@ def render_video(scene: Scene, num_frames: int) -> list[np.ndarray]:
 
 def write_video(path: Path, scene: Scene, num_frames: int, fps: int) -> None:
     """Write H.264 in mp4; the file is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix('.part')
-    with av.open(str(partial), 'w', format='mp4') as container:
+    with replacing(path) as partial, \
+            av.open(str(partial), 'w', format='mp4') as container:
         # x264's macroblock tree does not repeat itself bit for bit, not even on one
         # thread; without it the same frames give the same bytes.
         stream = container.add_stream('libx264', rate=fps, options={
@@ -34,4 +34,3 @@ def write_video(path: Path, scene: Scene, num_frames: int, fps: int) -> None:
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
-    os.replace(partial, path)

@@ -24,6 +24,7 @@ from rich.progress import (
 
 from vita_mm.data.readers import Video, turn_of
 from vita_mm.errors import UserError
+from vita_mm.io.files import replacing
 
 # Few enough not to fill the memory with jobs, many enough to keep all workers busy.
 JOBS_AT_ONCE = 1000
@@ -141,14 +142,12 @@ def resize_video(source: Path, target: Path, short_side: int,
     Raises:
         UserError: if the copy cannot be written.
     """
-    partial = target.with_name(target.name + '.part')
     try:
         video = open_video(source, strict)
-        write_frames(decode(video), video.stream.average_rate or DEFAULT_RATE, partial,
-                     short_side)
-        os.replace(partial, target)
+        with replacing(target) as partial:
+            write_frames(decode(video), video.stream.average_rate or DEFAULT_RATE,
+                         partial, short_side)
     except BrokenVideo as fault:
-        partial.unlink(missing_ok=True)
         return str(fault)
     except (OSError, av.FFmpegError) as error:
         raise UserError(f'cannot write {target}: {describe(error)}') from error

@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 
 from vita_mm.io.digests import (  # noqa: F401
     annotation_files,
@@ -22,6 +21,7 @@ from vita_mm.io.digests import (  # noqa: F401
     digest_file,
     parts_of,
 )
+from vita_mm.io.processes import unwrapped
 from vita_mm.version import __version__
 
 # Import name to the distributions that may provide it.
@@ -121,7 +121,7 @@ def find_datasets(loops: dict) -> list[dict[str, str]]:
 
 def count_parameters(model: torch.nn.Module) -> dict[str, int]:
     """Counts as params; the frozen CLIP of ``VitaCLIP`` is not among its parameters."""
-    parameters = list(unwrap(model).parameters())
+    parameters = list(unwrapped(model).parameters())
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
     return {'run.trainable_parameters': sum(map(torch.numel, trainable)),
             'run.total_parameters': sum(map(torch.numel, parameters))}
@@ -129,9 +129,6 @@ def count_parameters(model: torch.nn.Module) -> dict[str, int]:
 
 def find_clip(model: torch.nn.Module) -> dict[str, str]:
     """Which CLIP a recognizer stands on, as tags."""
-    identity = getattr(unwrap(model), 'clip_identity', {})
+    identity = getattr(unwrapped(model), 'clip_identity', {})
     return {f'clip.{name}': value for name, value in identity.items()}
 
-
-def unwrap(model: torch.nn.Module) -> torch.nn.Module:
-    return model.module if is_model_wrapper(model) else model

@@ -9,6 +9,7 @@ from mmaction.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from vita_mm.engine.recipe import OBSERVERS as OBSERVER_TYPES
 from vita_mm.errors import UserError
 from vita_mm.io.digests import TRUSTED, digest_files, digests_of, trusts_data
 from vita_mm.labels.class_names import read_classes, read_templates
@@ -30,8 +31,6 @@ IDLE = {'auto_scale_lr.enable', 'train_cfg.val_interval', 'train_cfg.val_begin',
             'prefetch_factor'))}
 # Hooks that only look on.
 OBSERVERS = {'runtime_info', 'timer', 'logger', 'checkpoint', 'visualization'}
-OBSERVER_TYPES = {'ConfusionHook', 'DescriptionHook', 'FiniteHook', 'SelectionHook',
-                  'TrackingHook'}
 # Keys of files that are digested with what they belong to.
 DIGESTED = {'ann_file', 'arch', 'classes', 'pretrained'}
 

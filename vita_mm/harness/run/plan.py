@@ -11,9 +11,10 @@ from vita_mm.errors import UserError
 from vita_mm.harness.spec.suite import Column, Row, Suite, Table, has_cell
 from vita_mm.io.files import read_json
 
-from .folder import ABSENT, DONE, INTERRUPTED, STALE, RunFolder, Standing
+from .folder import ABSENT, INTERRUPTED, STALE, RunFolder, Status
 from .inputs import Inputs, identity, plugins_of
 from .names import Names, choose, names_of_test, names_of_training
+from .result import DONE
 
 SEED = 'randomness.seed'
 
@@ -66,7 +67,7 @@ class Run:
     folder: RunFolder
     inputs: dict
     trained: 'Run | None' = None
-    standing: Standing = field(default_factory=lambda: Standing(ABSENT))
+    standing: Status = field(default_factory=lambda: Status(ABSENT))
 
     @property
     def name(self) -> str:
@@ -250,16 +251,16 @@ class Plan:
     def look(self, run: Run) -> None:
         """Look at the folder of one run again."""
         trained = run.trained
-        run.inputs['weights'] = trained.folder.manifest['checkpoint']['sha256'] \
+        run.inputs['weights'] = trained.folder.result.weights.sha256 \
             if trained is not None and trained.done else None
-        run.standing = run.folder.standing(run.inputs, self.trust_code)
+        run.standing = run.folder.status(run.inputs, self.trust_code)
         if trained is not None and not trained.done:
             # An old result is stale: its model is not the one asked for.
-            run.standing = Standing(
+            run.standing = Status(
                 ABSENT if run.standing.state in (ABSENT, INTERRUPTED) else STALE,
                 [f'needs {trained.name}, which is {trained.standing.state}'])
         if run.inputs['missing'] and not run.done:
-            run.standing = Standing(ABSENT, [run.inputs['missing']])
+            run.standing = Status(ABSENT, [run.inputs['missing']])
 
     def select(self, only: str | None) -> list[Run]:
         """The runs that the rows fitting a pattern need, trainings before evaluations.

@@ -117,8 +117,10 @@ class Manifest(RunSpec):
 
 
 def describe_fault(error: ValidationError) -> str:
-    """The first fault of a record in a sentence, with its field."""
-    fault = error.errors(include_url=False)[0]
+    """The fault of a record in a sentence, with its field: of several the first, but
+    another form explains all others."""
+    faults = error.errors(include_url=False)
+    fault = next((fault for fault in faults if fault['loc'] == (SCHEMA, )), faults[0])
     field = '.'.join(map(str, fault['loc'])) or 'it'
     if field == SCHEMA:
         return (f'it is of the schema {fault["input"]!r}, which this version of vita_mm '

@@ -23,6 +23,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             and x.dtype == weight.dtype == torch.float32
             and torch.backends.mkldnn.is_available()
             and not torch.is_autocast_enabled('cpu')
+            and not torch.jit.is_tracing()  # which does not know the operator
             and x.numel() * len(weight) >= WORTH_ONEDNN):
         return OneDNNLinear.apply(x, weight, bias)
     return F.linear(x, weight, bias)
@@ -58,6 +59,13 @@ class QuickGELU(Function):
         return torch.ops.aten.silu_backward(gradient, scaled)
 
 
+def quick_gelu(x: Tensor) -> Tensor:
+    """The same, by operators where the graph of them is wanted."""
+    if torch.jit.is_tracing():
+        return F.silu(1.702 * x) / 1.702
+    return QuickGELU.apply(x)
+
+
 def queries(block: nn.Module, x: Tensor) -> Tensor:
     """Queries of normalised tokens: (..., D)."""
     size = block.attn.embed_dim
@@ -82,8 +90,19 @@ def attention(block: nn.Module, queries_BQD: Tensor, keys_values_BKE: Tensor,
             # In bfloat16 the backward pass is slower there (torch 2.13).
             q, k, v = (x.to(torch.promote_types(x.dtype, torch.float32))
                        for x in (q, k, v))
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_QK)
+        if torch.jit.is_tracing():
+            mixed = by_equation(q, k, v, mask_QK)
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_QK)
     return mixed.transpose(1, 2).flatten(2)
+
+
+def by_equation(q: Tensor, k: Tensor, v: Tensor, mask_QK: Tensor | None) -> Tensor:
+    """softmax(q kᵀ / √d) v, which MMEngine's counter of operations knows."""
+    scores = q @ k.transpose(-1, -2) / q.shape[-1]**0.5
+    if mask_QK is not None:
+        scores = scores.masked_fill(~mask_QK, -torch.inf)
+    return scores.softmax(dim=-1) @ v
 
 
 def add_attended(block: nn.Module, x: Tensor, mixed: Tensor) -> Tensor:
@@ -95,5 +114,5 @@ def add_attended(block: nn.Module, x: Tensor, mixed: Tensor) -> Tensor:
     x = x + block.ls_1(linear(mixed, out.weight, out.bias))
     hidden = linear(block.ln_2(x), mlp.c_fc.weight, mlp.c_fc.bias)
     quick = isinstance(mlp.gelu, transformer.QuickGELU)
-    hidden = QuickGELU.apply(hidden) if quick else mlp.gelu(hidden)
+    hidden = quick_gelu(hidden) if quick else mlp.gelu(hidden)
     return x + block.ls_2(linear(hidden, mlp.c_proj.weight, mlp.c_proj.bias))

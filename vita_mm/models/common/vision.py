@@ -31,6 +31,9 @@ class CLIPVisionTransformer(BaseModule):
         checkpointing: keep only the input of each layer for the backward pass and
             compute the layer again there: less memory, more time.
         compile: compile the layer with ``torch.compile``.
+
+    What there is in the frames behind n layers can be looked at by the name ``maps.n``,
+    see :class:`PatchMap`.
     """
 
     def __init__(self, clip: LoadedCLIP | dict, trained: bool = False,
@@ -43,6 +46,8 @@ class CLIPVisionTransformer(BaseModule):
         self.temporal = (TemporalTransformer(visual.output_dim, **temporal)
                          if temporal else None)
         self.time_embedding = self.prompts = None
+        self.maps = nn.ModuleList(PatchMap(visual.grid_size) for _ in range(
+            len(visual.transformer.resblocks) + 1))
         self.layer = torch.compile(prompted_layer) if compile else prompted_layer
         if checkpointing:
             self.layer = partial(checkpoint, self.layer, use_reentrant=False)
@@ -81,8 +86,9 @@ class CLIPVisionTransformer(BaseModule):
         for number, block in enumerate(blocks):
             prompts = self.prompts[number](x_BTND[:, :, 0]) if self.prompts else []
             wanted = outputs if number == len(blocks) - 1 else None
+            x_BTND = self.maps[number].pass_on(x_BTND)
             x_BTND = self.layer(block, x_BTND, prompts, outputs=wanted)
-        return x_BTND
+        return self.maps[len(blocks)].pass_on(x_BTND)
 
     def project(self, x_BTND: Tensor) -> Tensor:
         """The frames' features, (B, T, D'), of their CLS tokens."""
@@ -93,6 +99,45 @@ class CLIPVisionTransformer(BaseModule):
         """The clips' unit features, (B, D')."""
         joined = self.temporal(frames_BTD) if self.temporal else frames_BTD.mean(dim=1)
         return F.normalize(joined, dim=-1)
+
+
+class PatchMap(nn.Module):
+    """Where hooks find the patches of all frames as a map, and their gradients.
+
+    CLIP's layers run as functions on the weights of a tower that may be no submodule:
+    hooks on its modules would never be called. Without a hook nothing is computed here.
+    MMAction2's ``GradCAM`` takes the name with slashes, ``backbone/maps/11``.
+
+    Args:
+        grid: rows and columns of patches.
+    """
+
+    def __init__(self, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.grid = tuple(grid)
+
+    def forward(self, x_BTND: Tensor) -> Tensor:
+        """The map of tokens, (B, D, T, rows, columns)."""
+        return x_BTND[:, :, 1:].unflatten(2, self.grid).permute(0, 4, 1, 2, 3)
+
+    def pass_on(self, x_BTND: Tensor) -> Tensor:
+        """The tokens as they are, through the map if somebody looks at it.
+
+        Raises:
+            UserError: if the patches are not computed and their gradients are wanted.
+        """
+        # Tracing puts hooks on all modules.
+        if not (self._forward_hooks or self._backward_hooks) or torch.jit.is_tracing():
+            return x_BTND
+        if x_BTND.shape[2] == 1:
+            if not self._backward_hooks:  # some look at each module that is called
+                return x_BTND
+            raise UserError('behind its last layer this model has CLS tokens alone: take '
+                            'the map before')
+        if torch.is_grad_enabled() and not x_BTND.requires_grad:
+            x_BTND = x_BTND.detach().requires_grad_()
+        patches = self(x_BTND).permute(0, 2, 3, 4, 1).flatten(2, 3)
+        return torch.cat([x_BTND[:, :, :1], patches], dim=2)
 
 
 def prompted_layer(block: nn.Module, x_BTND: Tensor, prompts: list[Tensor],

@@ -61,9 +61,11 @@ class EVLVisionTransformer(CLIPVisionTransformer):
             for block in blocks[:last]:
                 x_BTND = self.layer(block, x_BTND, [])
         found = self.query.expand(len(video), 1, -1)
-        for block, motion, decode in zip(blocks[last:], self.motion, self.decoder):
+        for block, motion, decode, patches in zip(
+                blocks[last:], self.motion, self.decoder, self.maps[last + 1:]):
             with torch.no_grad():
                 x_BTND, queries, keys = layer_with_queries(block, x_BTND)
+            x_BTND = patches.pass_on(x_BTND)
             found = decode(found, motion(x_BTND, queries, keys).flatten(1, 2))
         return found[:, 0]
 
