@@ -31,7 +31,7 @@ from vita_mm.models.frozen_clip.model import frozen_model
 from vita_mm.systems import SYSTEMS, check_verb, find_system
 from vita_mm.tracking import MLflowTracking
 
-from .run.inputs import Inputs, identity
+from .run.inputs import InputFinder, identity
 
 FROZEN = 'frozen CLIP'
 NONE = 'none'  # in the place of a checkpoint
@@ -230,9 +230,9 @@ def evaluation_key(one: Pass) -> str:
     """
     config = copy.deepcopy(one.config)
     keep_test_only(config)
-    inputs = Inputs().of(config)
-    if inputs['missing']:
-        raise UserError(inputs['missing'])
+    inputs = InputFinder().of(config)
+    if inputs.missing:
+        raise UserError(inputs.missing)
     return identity(inputs, one.checkpoint and digest_file(one.checkpoint))
 
 
