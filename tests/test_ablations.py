@@ -130,7 +130,7 @@ def make_plan(world, out, **options):
 
 
 def states(world, out, **options):
-    return {name: run.standing.state
+    return {name: run.status.state
             for name, run in make_plan(world, out, **options).runs.items()}
 
 
@@ -138,7 +138,7 @@ def test_a_shared_training_is_planned_once(world, tmp_path):
     plan = make_plan(world, tmp_path / 'out')
     assert [name for name, run in plan.runs.items() if run.trains] == TRAININGS[::-1]
     shared = plan.runs['tiny/seed0']
-    assert plan.users(shared) == ['ladder/full', 'again/full', 'again/views']
+    assert shared.rows == ['ladder/full', 'again/full', 'again/views']
     assert {run.name for run in plan.select('again/views')} == {
         'tiny/seed0', 'tiny@views/seed0'}
     assert not (tmp_path / 'out').exists()
@@ -194,7 +194,7 @@ def test_a_changed_field_makes_only_what_depends_on_it_stale(done, world):
         plan = make_plan(world, out)
         stale = {name: run for name, run in plan.runs.items() if not run.done}
         assert list(stale) == ['tiny@views/seed0']
-        assert 'num_clips' in stale['tiny@views/seed0'].standing.reasons[0]
+        assert 'num_clips' in stale['tiny@views/seed0'].status.reasons[0]
     finally:
         views.write_text(VIEWS)
     changed = states(world, out, options={'optim_wrapper.optimizer.lr': 0.1})
@@ -209,7 +209,7 @@ def test_changed_data_make_results_stale(done, world):
     os.utime(video, ns=(status.st_atime_ns, status.st_mtime_ns))
     try:
         plan = make_plan(world, done[0] / 'out')
-        found = [run.standing for run in plan.runs.values() if not run.done]
+        found = [run.status for run in plan.runs.values() if not run.done]
         assert [standing.reasons for standing in found] == 3 * [['data changed: test']]
     finally:
         video.write_bytes(content)
@@ -222,18 +222,18 @@ def test_data_can_be_trusted(done, world, monkeypatch):
     monkeypatch.setattr('vita_mm.io.digests.read_version', None)  # nothing is read
     plan = make_plan(world, out, trust_data=True)
     times = {path: os.stat(path) for path in (world / 'val').iterdir()}
-    assert {run.standing.state for run in plan.runs.values()} <= {'done', 'stale'}
+    assert {run.status.state for run in plan.runs.values()} <= {'done', 'stale'}
     for run in plan.runs.values():
-        looks = dict(run.inputs, looks={**run.inputs['looks']})
-        read = dict(looks, data={**looks['data'], **{
-            loop: 'a' * 64 for loop in looks['looks']}})
+        looks = run.inputs
+        read = looks.model_copy(update=dict(data={**looks.data, **{
+            loop: 'a' * 64 for loop in looks.looks}}))
         assert differences(read, looks) == []
         assert 'say --trust-data again' in differences(looks, read)[0]
-        other = dict(looks, data={**looks['data'], **{
-            loop: TRUSTED + 'other' for loop in looks['looks']}},
-            looks={loop: TRUSTED + 'other' for loop in looks['looks']})
+        other = looks.model_copy(update=dict(data={**looks.data, **{
+            loop: TRUSTED + 'other' for loop in looks.looks}},
+            looks={loop: TRUSTED + 'other' for loop in looks.looks}))
         assert differences(read, other) == [f'data changed: {loop}'
-                                            for loop in looks['looks']]
+                                            for loop in looks.looks]
     assert times == {path: os.stat(path) for path in (world / 'val').iterdir()}
 
 
@@ -242,7 +242,7 @@ def test_results_stay_where_the_data_are_not(done, world, tmp_path):
     away.rename(world / 'elsewhere.txt')
     try:
         assert set(states(world, done[0] / 'out').values()) == {'done'}
-        fresh = make_plan(world, tmp_path / 'out').runs['tiny@test/seed0'].standing
+        fresh = make_plan(world, tmp_path / 'out').runs['tiny@test/seed0'].status
         assert fresh.state == 'not run' and 'val.txt' in fresh.reasons[0]
     finally:
         (world / 'elsewhere.txt').rename(away)
@@ -255,9 +255,9 @@ def test_code_counts_without_its_comments(monkeypatch, done, world):
     monkeypatch.setattr(inputs, 'digest_code', lambda *given: dict(
         plain(*given), **{'vita_mm/models/common/vision.py': 'other'}))
     plan = make_plan(world, out)
-    assert {run.standing.state for run in plan.runs.values()} == {'stale'}
+    assert {run.status.state for run in plan.runs.values()} == {'stale'}
     assert 'code changed: vita_mm/models/common/vision.py' in next(
-        iter(plan.runs.values())).standing.reasons
+        iter(plan.runs.values())).status.reasons
     assert set(states(world, out, trust_code=True).values()) == {'done'}
 
 

@@ -2,14 +2,12 @@
 weights of a number are the last ones, or it says that they were chosen."""
 import json
 import re
-import runpy
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
-from rich.console import Console
 from torch import nn
 from vita_mm.engine import precision as module
 from vita_mm.engine import selection
@@ -328,20 +326,6 @@ def test_a_number_of_chosen_weights_says_so(world, trained, monkeypatch):
         else:
             assert 'weights' not in line and weights is None and not tags
             assert 'the very set' not in log
-
-
-def test_tables_of_chosen_weights_say_so(capsys, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / 'tools')
-    make_table = runpy.run_path(str(ROOT / 'tools' / 'zero_shot.py'))['make_table']
-    rows = [dict(dataset='hmdb51', prompts='name', model=model, top1=0.5, top1_std=0.0,
-                 videos_read=3, videos_unreadable=0, splits=[dict(top1=0.5)] * 3)
-            for model in ('frozen CLIP', 'tile')]
-    for chosen in (None, 'best acc/top1 on [a].txt'):
-        Console(width=90).print(make_table(rows, chosen))
-        said = capsys.readouterr().out
-        assert ('Vita-CLIP, tile, best' in said) is (chosen is not None)
-        assert ('best acc/top1 on [a].txt' in said) is (chosen is not None)
-        assert 'frozen CLIP, best' not in said
 
 
 def test_what_a_foreign_checkpoint_says_of_its_choice_is_untrusted(tmp_path):

@@ -17,9 +17,10 @@ from world import ROOT
 from vita_mm.cli import suite
 from vita_mm.harness.executors.protocol import Outcome
 from vita_mm.harness.run.folder import RunFolder, Status
+from vita_mm.harness.run.records import Inputs, RunSpec
 from vita_mm.harness.run.sweep import Sweep
 
-NOTHING = dict(config={}, code={}, data={}, clip={}, missing=None)
+NOTHING = Inputs(config={}, code={}, data={}, clip={})
 MESSAGE = 'broken: [/red] [rank0]: [bold]no\x1b]0;title\x07 \\'
 
 
@@ -58,19 +59,20 @@ def make_run(out, name, trained=None):
     return SimpleNamespace(
         name=name, folder=RunFolder(out / name), inputs=NOTHING, seed=0,
         trained=trained, trains=trained is None, source='c.py', done=False,
-        standing=Status('not run'), config=SimpleNamespace(
+        spec=RunSpec(name=name, seed=0, inputs=NOTHING),
+        status=Status('not run'), config=SimpleNamespace(
             dump=lambda path: None, get=lambda key, default=None: default))
 
 
 def make_sweep(out, runs, ways=(), **more):
     """A sweep of made-up runs, and what it prints."""
-    def look(run):
+    def refresh(run):
         run.done = run.folder.result.state == 'done'
 
     plan = SimpleNamespace(
-        runs={run.name: run for run in runs}, look=look, out=out, trust_code=False,
+        runs={run.name: run for run in runs}, refresh=refresh, out=out, trust_code=False,
         suite=SimpleNamespace(name='s', timeout=1, estimates={}, estimates_precision=None),
-        users=lambda run: [], is_used_up=lambda run: all(other.done for other in runs
+        is_used_up=lambda run: all(other.done for other in runs
                                    if run in (other, other.trained)))
     printed = io.StringIO()
     console = Console(file=printed, width=200)
@@ -100,7 +102,7 @@ def test_a_failure_that_cannot_be_recorded_is_remembered(tmp_path, monkeypatch, 
     failed = sweep.run(runs)
     assert failed['a'].startswith('it broke (not recorded: result.json cannot be')
     assert failed['b'] == 'needs a, which failed' and other.done
-    assert first.standing.state == 'failed'
+    assert first.status.state == 'failed'
 
 
 def test_what_cannot_be_published_stops_nothing(tmp_path):

@@ -28,8 +28,10 @@ COMMAND = 'vita-mm'
 FOLDER = Path(__file__).resolve().parent
 # Verb to its module.
 VERBS = {
+    'demo': 'demo',
     'train': 'train',
     'test': 'test',
+    'zero-shot': 'zero_shot',
     'predict': 'predict',
     'suite': 'suite',
     'prepare': 'prepare',

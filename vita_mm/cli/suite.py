@@ -105,11 +105,10 @@ def show_plan(plan, args: argparse.Namespace, console) -> None:
     table.columns[0].overflow = 'fold'
     reasons: dict[str, list[str]] = {}
     for run in runs:
-        users = plan.users(run)
-        more = f' +{len(users) - 1}' if len(users) > 1 else ''
-        table.add_row(shown(run.name), shown(users[0] + more), run.standing.state,
+        more = f' +{len(run.rows) - 1}' if len(run.rows) > 1 else ''
+        table.add_row(shown(run.name), shown(run.rows[0] + more), run.status.state,
                       '' if run.done else say_time(estimates.of(run)))
-        for reason in run.standing.reasons:
+        for reason in run.status.reasons:
             reasons.setdefault(reason, []).append(run.name)
     console.print(table)
     for sentence in plan.shared(runs):

@@ -36,12 +36,12 @@ def collect(places: list[Place], paper) -> Cell:
     for place in places:
         if place.run.done:
             measure(cell, place)
-    states = [run.standing.state for run in causes]
+    states = [run.status.state for run in causes]
     cell.state = next((state for state in ORDER if state in states),
                       DONE if cell.values else cell.state)
     for run in causes:
         if cell.error is None and cell.state in (FAILED, ABSENT) \
-                and run.standing.state == cell.state:
+                and run.status.state == cell.state:
             cell.error = last_words(run)
     return cell
 
@@ -49,7 +49,7 @@ def collect(places: list[Place], paper) -> Cell:
 def cause_of(run: Run) -> Run:
     """The run that says how this one stands: its training, where that was not done."""
     trained = run.trained
-    return trained if trained and trained.standing.state in (FAILED, ABSENT) else run
+    return trained if trained and trained.status.state in (FAILED, ABSENT) else run
 
 
 def measure(cell: Cell, place: Place) -> None:
@@ -74,7 +74,7 @@ def last_words(run: Run) -> str | None:
     """Why a run failed or cannot be run, in a line; the log has the rest."""
     result = run.folder.result
     lines = result.last_lines if result is not None else []
-    return '; '.join([*run.standing.reasons, *lines[-1:]]) or None
+    return '; '.join([*run.status.reasons, *lines[-1:]]) or None
 
 
 def find_machine(plan: Plan) -> dict[str, str]:

@@ -18,6 +18,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.runner import Runner
 
+from vita_mm.engine.plugins import add_to_path
 from vita_mm.engine.runs import build_runner, join_group, keep_test_only
 from vita_mm.errors import UserError, cli_errors
 from vita_mm.io.checkpoints import newest_whole_checkpoint, read_tensors, write_atomically
@@ -35,6 +36,7 @@ from vita_mm.tracking.probes import (
 from vita_mm.tracking.values import only_numbers
 
 from .folder import RunFolder
+from .inputs import check_code
 from .records import Inputs, Manifest
 from .result import DONE, Dataset, Weights
 
@@ -83,7 +85,9 @@ def execute(folder: RunFolder, launcher: str) -> None:
     manifest = folder.manifest
     if manifest is None:
         raise UserError(f'{folder.path} holds no run.json that says what to run')
+    add_to_path(manifest.python_path)
     config = Config.fromfile(folder.path / 'config.py')
+    check_code(config, manifest.inputs)
     config.launcher = launcher
     config.work_dir = str(folder.work)
     config.experiment_name = manifest.name

@@ -60,9 +60,7 @@ class RunFolder:
         if manifest is None:
             return Status(ABSENT)
         result = self.result
-        before = manifest.inputs if isinstance(inputs, Inputs) else \
-            manifest.inputs.to_json()
-        changed = differences(before, inputs, trust_code)
+        changed = differences(manifest.inputs, inputs, trust_code)
         if changed:
             return Status(STALE if result else ABSENT, changed)
         if result is None:

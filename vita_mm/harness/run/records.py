@@ -79,6 +79,7 @@ class RunSpec(Record):
         trained: folder of the training whose weights are evaluated; None for frozen
             CLIP, and for a training itself.
         inputs: what decides its result.
+        python_path: folders of its configs, for the plug-ins beside them.
     """
     name: str
     rows: list[str] = []
@@ -86,6 +87,7 @@ class RunSpec(Record):
     seed: int
     trained: str | None = None
     inputs: Inputs
+    python_path: list[str] = []
 
 
 class Manifest(RunSpec):
@@ -102,6 +104,10 @@ class Manifest(RunSpec):
     suite: str | None = None
     parent: dict | None = None
     version: Literal[1] = Field(1, alias=SCHEMA)
+
+    @classmethod
+    def of(cls, spec: RunSpec, suite: str, parent: dict | None) -> Self:
+        return cls(**dict(spec), suite=suite, parent=parent)
 
     @model_validator(mode='before')
     @classmethod

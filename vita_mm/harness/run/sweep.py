@@ -104,8 +104,8 @@ class Sweep:
 
     def _ready(self, run: Run) -> bool:
         """Whether it can be run; what cannot is recorded."""
-        if run.inputs['missing']:
-            self._fail(run, run.inputs['missing'], record=False)
+        if run.inputs.missing:
+            self._fail(run, run.inputs.missing, record=False)
             return False
         if run.trained is not None and run.trained.name in self.failed:
             self._fail(run, f'needs {run.trained.name}, which failed', record=False)
@@ -119,19 +119,17 @@ class Sweep:
 
     def _create(self, run: Run) -> None:
         """Write what is asked for into the folder; what another run left goes aside."""
-        if run.standing.state in (STALE, ABSENT):
+        if run.status.state in (STALE, ABSENT):
             run.folder.set_aside(self.plan.out / 'stale' / run.name)
-        run.folder.create(run.config, Manifest(
-            name=run.name, rows=self.plan.users(run), source=run.source, seed=run.seed,
-            trained=str(run.trained.folder.path.resolve()) if run.trained else None,
-            inputs=run.inputs, suite=self.plan.suite.name, parent=self.parent))
+        run.folder.create(run.config, Manifest.of(
+            run.spec, self.plan.suite.name, self.parent))
 
     def _tell_done(self, chain: list[Run]) -> None:
         """Say which runs of a job are done by now."""
         for run in chain:
             result = run.folder.result if run.name in self.left else None
             if result is not None and result.state == DONE:
-                self.plan.look(run)
+                self.plan.refresh(run)
                 del self.left[run.name]
                 self._say('done', run, f'in {say_time(result.seconds or 0)}')
 
@@ -164,7 +162,7 @@ class Sweep:
     def _fail(self, run: Run, why: str, record: bool = True) -> None:
         """Note a failure, in the run's folder as well if that can be written."""
         if record:
-            run.standing.state, run.standing.reasons = FAILED, [why]
+            run.status.state, run.status.reasons = FAILED, [why]
             try:
                 run.folder.path.mkdir(parents=True, exist_ok=True)
                 run.folder.fail(why)

@@ -8,6 +8,7 @@ SYSTEM = System(
           '2021',
     code='sallymmx/ActionCLIP, commit 31c34df',
     config='configs/actionclip/mini.py', paper_config='configs/actionclip/k400.py',
-    matches=has_types('CLIPVisionTransformer', 'ActionCLIPTextHead'))
+    matches=has_types('CLIPVisionTransformer', 'ActionCLIPTextHead'),
+    prompts=dict(actionclip='actionclip'))
 
 __all__ = ['SYSTEM', 'ActionCLIPTextHead']

@@ -20,6 +20,11 @@ class System:
         matches: whether the ``model`` of a config is of this system.
         refusals: verb to a sentence that says why it has no meaning here; it can do all
             others.
+        own_frames: whether its clips have as many frames in evaluation as in training.
+        long_clips: how it may read clips of more frames than it was trained on, values
+            of ``long_clips`` of its backbone; the first is the usual one.
+        prompts: sets of manual prompts that it was published with, which a zero-shot
+            evaluation has beside those of the protocol: name to templates.
     """
     name: str
     title: str
@@ -29,6 +34,9 @@ class System:
     paper_config: str
     matches: Callable[[Mapping], bool]
     refusals: Mapping[str, str] = field(default_factory=dict)
+    own_frames: bool = False
+    long_clips: tuple[str, ...] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
 
 def has_types(backbone: str, cls_head: str) -> Callable[[Mapping], bool]:

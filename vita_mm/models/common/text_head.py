@@ -59,7 +59,12 @@ class CLIPTextHead(BaseHead):
         trained: train CLIP's text transformer; else it is frozen.
         temperature: what cosines are divided by; by default CLIP's, which is trained.
         loss_cls, label_smooth_eps, topk, average_clips: as in MMAction2's heads.
+
+    Attributes:
+        of_evaluation: the arguments that an evaluation on other classes has of its own;
+            all others are of the training.
     """
+    of_evaluation: tuple[str, ...] = ('classes', 'templates')
 
     def __init__(self, clip: LoadedCLIP | dict, classes: str | list[str],
                  context: str = 'none', num_context: int = 8,

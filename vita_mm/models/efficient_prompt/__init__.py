@@ -8,6 +8,7 @@ SYSTEM = System(
           'Understanding", ECCV 2022',
     code='ju-chen/Efficient-Prompt, commit 1f69a18',
     config='configs/efficient_prompt/mini.py', paper_config='configs/efficient_prompt/a5.py',
-    matches=has_types('CLIPVisionTransformer', 'EfficientPromptTextHead'))
+    matches=has_types('CLIPVisionTransformer', 'EfficientPromptTextHead'),
+    own_frames=True)
 
 __all__ = ['SYSTEM', 'EfficientPromptTextHead']

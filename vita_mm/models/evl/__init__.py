@@ -7,6 +7,8 @@ SYSTEM = System(
     paper='Lin et al., "Frozen CLIP Models are Efficient Video Learners", ECCV 2022',
     code='OpenGVLab/efficient-video-recognition, commit b282e8b',
     config='configs/evl/mini.py', paper_config='configs/evl/k400.py',
-    matches=has_types('EVLVisionTransformer', 'EVLHead'))
+    matches=has_types('EVLVisionTransformer', 'EVLHead'), refusals={
+        'zero-shot': 'EVL has no text side: its classifier knows only the classes that '
+                     'it was trained on'})
 
 __all__ = ['SYSTEM', 'EVLHead', 'EVLVisionTransformer']

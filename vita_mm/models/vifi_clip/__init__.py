@@ -15,6 +15,6 @@ SYSTEM = System(
           'CVPR 2023',
     code='muzairkhattak/ViFi-CLIP, commit e2d1948',
     config='configs/vifi_clip/mini.py', paper_config='configs/vifi_clip/k400.py',
-    matches=matches)
+    matches=matches, prompts=dict(vifi_clip='a photo of a {}.'))
 
 __all__ = ['SYSTEM']

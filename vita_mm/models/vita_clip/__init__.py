@@ -10,6 +10,7 @@ SYSTEM = System(
           'Prompting", CVPR 2023',
     code='TalalWasim/Vita-CLIP',
     config='configs/vita_mini.py', paper_config='configs/vita_k400.py',
-    matches=has_types('VitaCLIPVisionTransformer', 'VitaCLIPTextHead'))
+    matches=has_types('VitaCLIPVisionTransformer', 'VitaCLIPTextHead'),
+    long_clips=('frame_windows', 'tile'))
 
 __all__ = ['SYSTEM', 'VitaCLIP', 'VitaCLIPTextHead', 'VitaCLIPVisionTransformer']

@@ -19,6 +19,8 @@ class VitaCLIPTextHead(CLIPTextHead):
         num_context: number of context vectors, M_c of the paper.
         **kwargs: of :class:`CLIPTextHead`.
     """
+    # Its zero-shot protocol has manual prompts in the place of what was learned.
+    of_evaluation = (*CLIPTextHead.of_evaluation, 'context')
 
     def __init__(self, clip: LoadedCLIP | dict, classes: str | list[str],
                  context: str = 'csc', num_context: int = 8, **kwargs) -> None:

@@ -8,6 +8,6 @@ SYSTEM = System(
           'Recognition", ECCV 2022',
     code='microsoft/VideoX, folder X-CLIP, commit 1744b21',
     config='configs/xclip/mini.py', paper_config='configs/xclip/k400.py',
-    matches=has_types('XCLIPVisionTransformer', 'XCLIPTextHead'))
+    matches=has_types('XCLIPVisionTransformer', 'XCLIPTextHead'), own_frames=True)
 
 __all__ = ['SYSTEM', 'XCLIPTextHead', 'XCLIPVisionTransformer']

@@ -1,0 +1,18 @@
+"""Frozen CLIP in the place of another model."""
+import copy
+from collections.abc import Mapping
+
+
+def frozen_model(model: Mapping) -> dict:
+    """The ``model`` of frozen CLIP, on the same CLIP, pixels and classes as another's.
+
+    Args:
+        model: of a config; manual prompts of its head stay as they are.
+    """
+    kept = {key: value for key, value in model['cls_head'].items()
+            if key in ('classes', 'templates', 'average_clips', 'topk')}
+    return copy.deepcopy(dict(
+        type='CLIPRecognizer', clip=model['clip'],
+        data_preprocessor=model['data_preprocessor'],
+        backbone=dict(type='CLIPVisionTransformer'),
+        cls_head=dict(type='CLIPTextHead', **kept)))
