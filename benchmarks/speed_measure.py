@@ -17,7 +17,7 @@ from torch.utils.flop_counter import (
     sdpa_backward_flop_count,
     sdpa_flop_count,
 )
-from vita_mm.engine.runs import die_with_parent
+from vita_mm.io.processes import die_with_parent
 from vita_mm.errors import UserError
 from vita_mm.models.common import layers
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from vita_mm.engine.runs import die_with_parent
+from vita_mm.io.processes import die_with_parent
 
 SYSTEM = os.pathsep.join([os.environ.get('PATH', ''), '/usr/sbin', '/sbin'])
 DAEMONS = ('munged', 'slurmctld', 'slurmd')

@@ -1,13 +1,17 @@
 """The harness: a suite from its file to a report, whatever happens in between.
 
-Real videos, real trainings of a tiny CLIP, real processes, MLflow on SQLite.
+Real videos, real trainings of a tiny CLIP, MLflow on SQLite; the whole suite is run once,
+in this process, and the slow tests compare with that what other processes do.
 """
-import json
+import contextlib
+import io
 import os
 import random
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,8 +20,8 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mmengine.config import Config
+from vita_mm.cli.main import run as run_verb
 from vita_mm.errors import UserError
-from vita_mm.harness.executors.local import LocalExecutor
 from vita_mm.harness.run import execute
 from vita_mm.harness.run.execute import divide_batch
 from vita_mm.harness.run.folder import RunFolder
@@ -26,7 +30,7 @@ from vita_mm.harness.run.plan import Plan
 from vita_mm.harness.spec.suite import read_suite
 from vita_mm.io.checkpoints import read_tensors
 from vita_mm.io.digests import TRUSTED, digest_file
-from vita_mm.io.files import hold, write_json
+from vita_mm.io.files import lock
 from world import kill, run, start, write_world
 
 RUN = 'benchmarks/run_ablations.py'
@@ -34,6 +38,10 @@ SUITE = """
 title: tiny
 compared: order
 timeout: 200
+override:
+  train_dataloader.num_workers: 0
+  val_dataloader.num_workers: 0
+  test_dataloader.num_workers: 0
 tables:
   ladder:
     title: Ladder
@@ -66,6 +74,7 @@ test_pipeline = _base_.test_pipeline
 test_pipeline[1].update(num_clips=2)
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 """
+IN_PROCESS = ('--executor', 'in_process:InProcess')
 TRAININGS = ['tiny/seed0', 'tiny,local=False,num_global=0,summary=False/seed0']
 
 
@@ -82,20 +91,38 @@ def world(tmp_path_factory):
 def done(world, tmp_path_factory):
     """A folder in which the suite was run once, and what that said."""
     folder = tmp_path_factory.mktemp('done')
-    return folder, ablations(folder, world)
+    return folder, ablations(folder, world, *IN_PROCESS)
 
 
 def ablations(cwd, world, *arguments, code=0):
+    """Call the suite in this process, from a folder; returns what it said."""
+    said = io.StringIO()
+    arguments = [*arguments, '--suite', world / 'suite.yaml', '--out', 'out']
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with contextlib.chdir(cwd), contextlib.redirect_stdout(said), \
+                contextlib.redirect_stderr(said):
+            ended = run_verb('suite', list(map(str, arguments)))
+    except SystemExit as end:
+        ended = end.code
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert ended == code, said.getvalue()
+    return said.getvalue()
+
+
+def tool(cwd, world, *arguments):
+    """The same the way a user does."""
     result = run(RUN, *arguments, '--suite', world / 'suite.yaml', '--out', 'out',
                  cwd=cwd)
-    assert result.returncode == code, result.stdout
-    return result.stdout
+    assert result.returncode == 0, result.stdout
 
 
 def numbers(folder) -> dict:
-    """The metrics of every run."""
-    return {path.parent.relative_to(folder).as_posix(): json.loads(path.read_text())
-            for path in sorted(folder.glob('out/runs/*/*/metrics.json'))}
+    """The metrics of every run that has ended."""
+    return {path.relative_to(folder).as_posix(): result.metrics
+            for path in sorted(folder.glob('out/runs/*/*'))
+            if (result := RunFolder(path).result) is not None}
 
 
 def make_plan(world, out, **options):
@@ -103,7 +130,7 @@ def make_plan(world, out, **options):
 
 
 def states(world, out, **options):
-    return {name: run.standing.state
+    return {name: run.status.state
             for name, run in make_plan(world, out, **options).runs.items()}
 
 
@@ -111,7 +138,7 @@ def test_a_shared_training_is_planned_once(world, tmp_path):
     plan = make_plan(world, tmp_path / 'out')
     assert [name for name, run in plan.runs.items() if run.trains] == TRAININGS[::-1]
     shared = plan.runs['tiny/seed0']
-    assert plan.users(shared) == ['ladder/full', 'again/full', 'again/views']
+    assert shared.rows == ['ladder/full', 'again/full', 'again/views']
     assert {run.name for run in plan.select('again/views')} == {
         'tiny/seed0', 'tiny@views/seed0'}
     assert not (tmp_path / 'out').exists()
@@ -123,10 +150,10 @@ def test_a_run_ends_with_the_report(done):
     page = (folder / 'out/report/report.md').read_text()
     assert 'Ladder' in page and 'prompts help' in page
     for path in (folder / 'out/runs').glob('*/*'):
-        assert json.loads((path / 'status.json').read_text())['state'] == 'done'
-        manifest = json.loads((path / 'manifest.json').read_text())
-        assert manifest['environment']['env.torch'] and manifest['clip']['clip.sha256']
-        assert manifest['seed'] == 0 and manifest['datasets'][0]['digest']
+        result = RunFolder(path).result
+        assert result.state == 'done' and result.seed == 0 and result.seconds > 0
+        assert result.environment['env.torch'] and result.clip['clip.sha256']
+        assert result.datasets[0].digest
         assert (path / 'config.py').exists() and (path / 'log.txt').stat().st_size
     views = numbers(folder)['out/runs/tiny@views/seed0']
     assert views['acc/videos_read'] == 9 and views['trainable_parameters'] > 0
@@ -153,6 +180,7 @@ def test_plan_then_says_all_done_and_run_does_nothing(done, world):
     assert 'all done' in ablations(folder, world, 'plan')
     before = {path: path.stat().st_mtime_ns
               for path in folder.glob('out/runs/*/*/*.json')}
+    assert len(before) == 2 * len(numbers(folder))
     ablations(folder, world)
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
@@ -166,7 +194,7 @@ def test_a_changed_field_makes_only_what_depends_on_it_stale(done, world):
         plan = make_plan(world, out)
         stale = {name: run for name, run in plan.runs.items() if not run.done}
         assert list(stale) == ['tiny@views/seed0']
-        assert 'num_clips' in stale['tiny@views/seed0'].standing.reasons[0]
+        assert 'num_clips' in stale['tiny@views/seed0'].status.reasons[0]
     finally:
         views.write_text(VIEWS)
     changed = states(world, out, options={'optim_wrapper.optimizer.lr': 0.1})
@@ -181,7 +209,7 @@ def test_changed_data_make_results_stale(done, world):
     os.utime(video, ns=(status.st_atime_ns, status.st_mtime_ns))
     try:
         plan = make_plan(world, done[0] / 'out')
-        found = [run.standing for run in plan.runs.values() if not run.done]
+        found = [run.status for run in plan.runs.values() if not run.done]
         assert [standing.reasons for standing in found] == 3 * [['data changed: test']]
     finally:
         video.write_bytes(content)
@@ -194,18 +222,18 @@ def test_data_can_be_trusted(done, world, monkeypatch):
     monkeypatch.setattr('vita_mm.io.digests.read_version', None)  # nothing is read
     plan = make_plan(world, out, trust_data=True)
     times = {path: os.stat(path) for path in (world / 'val').iterdir()}
-    assert {run.standing.state for run in plan.runs.values()} <= {'done', 'stale'}
+    assert {run.status.state for run in plan.runs.values()} <= {'done', 'stale'}
     for run in plan.runs.values():
-        looks = dict(run.inputs, looks={**run.inputs['looks']})
-        read = dict(looks, data={**looks['data'], **{
-            loop: 'a' * 64 for loop in looks['looks']}})
+        looks = run.inputs
+        read = looks.model_copy(update=dict(data={**looks.data, **{
+            loop: 'a' * 64 for loop in looks.looks}}))
         assert differences(read, looks) == []
         assert 'say --trust-data again' in differences(looks, read)[0]
-        other = dict(looks, data={**looks['data'], **{
-            loop: TRUSTED + 'other' for loop in looks['looks']}},
-            looks={loop: TRUSTED + 'other' for loop in looks['looks']})
+        other = looks.model_copy(update=dict(data={**looks.data, **{
+            loop: TRUSTED + 'other' for loop in looks.looks}},
+            looks={loop: TRUSTED + 'other' for loop in looks.looks}))
         assert differences(read, other) == [f'data changed: {loop}'
-                                            for loop in looks['looks']]
+                                            for loop in looks.looks]
     assert times == {path: os.stat(path) for path in (world / 'val').iterdir()}
 
 
@@ -214,7 +242,7 @@ def test_results_stay_where_the_data_are_not(done, world, tmp_path):
     away.rename(world / 'elsewhere.txt')
     try:
         assert set(states(world, done[0] / 'out').values()) == {'done'}
-        fresh = make_plan(world, tmp_path / 'out').runs['tiny@test/seed0'].standing
+        fresh = make_plan(world, tmp_path / 'out').runs['tiny@test/seed0'].status
         assert fresh.state == 'not run' and 'val.txt' in fresh.reasons[0]
     finally:
         (world / 'elsewhere.txt').rename(away)
@@ -227,31 +255,40 @@ def test_code_counts_without_its_comments(monkeypatch, done, world):
     monkeypatch.setattr(inputs, 'digest_code', lambda *given: dict(
         plain(*given), **{'vita_mm/models/common/vision.py': 'other'}))
     plan = make_plan(world, out)
-    assert {run.standing.state for run in plan.runs.values()} == {'stale'}
+    assert {run.status.state for run in plan.runs.values()} == {'stale'}
     assert 'code changed: vita_mm/models/common/vision.py' in next(
-        iter(plan.runs.values())).standing.reasons
+        iter(plan.runs.values())).status.reasons
     assert set(states(world, out, trust_code=True).values()) == {'done'}
 
 
 def test_optimizer_states_are_gone_and_weights_are_not(done):
     """What the manifest names is there, as it was trained, and loads."""
-    for path in (done[0] / 'out/runs').glob('*[!@]*/seed0'):
-        manifest = json.loads((path / 'manifest.json').read_text())
-        assert manifest['precision'] == 'float32'
-        if (path / 'metrics.json').read_text().find('acc/top1') < 0:
-            file = Path(manifest['checkpoint']['path'])
-            assert list((path / 'work').glob('*.pth')) == [file]
-            assert digest_file(file) == manifest['checkpoint']['sha256']
-            assert set(read_tensors(file)) == {'meta', 'state_dict'}
+    trained = 0
+    for path in (done[0] / 'out/runs').glob('*/seed0'):
+        folder = RunFolder(path)
+        assert folder.result.precision == 'float32'
+        if 'acc/top1' not in folder.result.metrics:
+            trained += 1
+            assert list((path / 'work').glob('*.pth')) == [path / 'work/weights.pth']
+            assert folder.weights == path / 'work/weights.pth'
+            assert digest_file(folder.weights) == folder.result.weights.sha256
+            assert set(read_tensors(folder.weights)) == {'meta', 'state_dict'}
+    assert trained == 2
+
+
+def test_a_suite_that_was_moved_keeps_its_weights(done, tmp_path):
+    """No path in a result is absolute."""
+    shutil.copytree(done[0] / 'out' / 'runs', tmp_path / 'elsewhere')
+    for name in ('tiny', 'tiny@test', 'tiny@views'):
+        weights = RunFolder(tmp_path / 'elsewhere' / name / 'seed0').weights
+        assert weights.resolve() == tmp_path / 'elsewhere/tiny/seed0/work/weights.pth'
+        assert weights.is_file()
 
 
 def test_weights_that_were_swapped_are_not_evaluated(done, world, tmp_path):
     """The digest of the training is compared before and after the evaluation."""
     folder = RunFolder(tmp_path / 'seed0')
     shutil.copytree(done[0] / 'out' / 'runs' / 'tiny' / 'seed0', folder.path)
-    manifest = folder.manifest
-    manifest['checkpoint']['path'] = str(folder.weights)
-    write_json(folder.path / 'manifest.json', manifest)
     content = read_tensors(folder.weights)
     for tensor in content['state_dict'].values():
         tensor.add_(1)
@@ -269,7 +306,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_numbers(done, world, tmp
                         cwd=tmp_path)
         time.sleep(moments.uniform(2, 14))
         kill(process)
-    ablations(tmp_path, world)
+    tool(tmp_path, world)
     assert numbers(tmp_path) == numbers(done[0])
 
 
@@ -285,13 +322,16 @@ def test_a_training_goes_on_from_its_checkpoint(done, world, tmp_path):
     kill(process)
     for path in folder.glob('work/epoch_[23].pth'):
         path.unlink()
-    ablations(tmp_path, world, '--only', 'ladder/full')
+    tool(tmp_path, world, '--only', 'ladder/full')
     _, resumed, rest = (folder / 'log.txt').read_text().partition('resumed epoch: 1')
     assert resumed and '[2][' in rest and '[1][' not in rest  # not trained again
     assert numbers(tmp_path) == numbers(done[0])
 
 
-def test_a_failing_row_does_not_stop_the_others(world, tmp_path):
+def test_a_failing_row_does_not_stop_the_others(done, world, tmp_path):
+    """In processes of their own; what is done already stays."""
+    shutil.copytree(done[0] / 'out', tmp_path / 'out')
+    shutil.rmtree(tmp_path / 'out/runs/tiny@test')
     suite = (world / 'suite.yaml').read_text().replace(
         '      full: {label', f'''      broken:
         label: broken
@@ -299,25 +339,31 @@ def test_a_failing_row_does_not_stop_the_others(world, tmp_path):
         override: {{model.backbone.local_condition: nothing}}
       full: {{label''', 1)
     (tmp_path / 'suite.yaml').write_text(suite)
-    said = ablations(tmp_path, tmp_path, '--only', 'ladder/*', code=1)
+    said = ablations(tmp_path, tmp_path, '--only', 'ladder/*', '--jobs', 2, code=1)
     assert 'failed' in said and 'local_condition' in said
-    status, = (json.loads(path.read_text()) for path in
-               tmp_path.glob('out/runs/*condition*/seed0/status.json')
-               if '@' not in str(path))
-    assert status['state'] == 'failed' and 'local_condition' in status['last_lines'][-1]
+    broken, = (RunFolder(path).result for path in
+               tmp_path.glob('out/runs/*condition*/seed0') if '@' not in str(path))
+    assert broken.state == 'failed' and 'local_condition' in broken.last_lines[-1]
     page = (tmp_path / 'out/report/report.md').read_text()
     assert 'failed' in page
-    assert {'out/runs/tiny@test/seed0'} < set(numbers(tmp_path))
+    evaluated = 'out/runs/tiny@test/seed0'
+    assert numbers(tmp_path)[evaluated] == numbers(done[0])[evaluated]
 
 
 def test_a_second_sweep_on_the_folder_refuses(world, tmp_path):
-    process = start(RUN, '--suite', world / 'suite.yaml', '--out', 'out', cwd=tmp_path)
+    (tmp_path / 'out').mkdir()
+    holder = subprocess.Popen(
+        [sys.executable, '-c', 'import fcntl, os, time\n'
+         f'file = open({str(tmp_path / "out" / "lock")!r}, "w")\n'
+         'fcntl.lockf(file, fcntl.LOCK_EX)\nprint(os.getpid(), file=file, flush=True)\n'
+         'print(flush=True)\ntime.sleep(60)'], stdout=subprocess.PIPE)
     try:
-        wait_for(tmp_path / 'out' / 'lock')
+        holder.stdout.readline()
         said = ablations(tmp_path, world, code=2)
-        assert 'another call works on' in said and str(process.pid) in said
+        assert 'another call works on' in said and str(holder.pid) in said
     finally:
-        kill(process)
+        holder.kill()
+        holder.wait()
 
 
 def wait_for(path: Path) -> None:
@@ -326,11 +372,6 @@ def wait_for(path: Path) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(f'{path} never came')
-
-
-def test_a_run_that_takes_too_long_is_stopped(world, tmp_path):
-    said = ablations(tmp_path, world, '--only', 'ladder/full', '--timeout', '1', code=1)
-    assert 'its timeout' in said
 
 
 @pytest.mark.slow
@@ -348,14 +389,14 @@ def test_two_machines_share_a_run(done, world, tmp_path):
         assert second.wait(60) == 0
     finally:
         kill(second)
-    manifest = json.loads(
-        (tmp_path / 'out/runs/tiny/seed0/manifest.json').read_text())
-    assert manifest['environment']['env.world_size'] == '2'
+    result = RunFolder(tmp_path / 'out/runs/tiny/seed0').result
+    assert result.environment['env.world_size'] == '2'
     assert numbers(tmp_path) == {
         key: value for key, value in numbers(done[0]).items() if key in (
             'out/runs/tiny/seed0', 'out/runs/tiny@test/seed0')}
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_runs(world, tmp_path):
     process = start(RUN, '--suite', world / 'suite.yaml', '--out', 'out', cwd=tmp_path)
     wait_for(tmp_path / 'out' / 'runs' / 'tiny' / 'seed0' / 'log.txt')
@@ -363,7 +404,7 @@ def test_ctrl_c_stops_the_runs(world, tmp_path):
     assert process.wait(60) == 130
     assert 'interrupted' in process.stdout.read()
     assert states(world, tmp_path / 'out')['tiny/seed0'] == 'interrupted'
-    hold(tmp_path / 'out/runs/tiny/seed0/lock', 'it still runs').close()
+    lock(tmp_path / 'out/runs/tiny/seed0/lock', 'it still runs').close()
 
 
 @pytest.mark.parametrize('change, words', [
@@ -397,21 +438,10 @@ def test_an_option_that_is_none_is_refused(world, tmp_path):
 def test_a_stale_result_is_set_aside_not_lost(tmp_path):
     folder = RunFolder(tmp_path / 'runs' / 'a' / 'seed0')
     folder.path.mkdir(parents=True)
-    folder.finish(dict(seed=0), dict(top1=0.5), seconds=1)
+    folder.finish(seed=0, metrics=dict(top1=0.5), seconds=1)
     folder.set_aside(tmp_path / 'stale' / 'a' / 'seed0')
     kept, = (tmp_path / 'stale').glob('a/seed0-*')
-    assert RunFolder(kept).metrics == dict(top1=0.5) and not folder.path.exists()
-
-
-def test_each_job_has_gpus_of_its_own(monkeypatch):
-    monkeypatch.setattr('torch.cuda.device_count', lambda: 5)
-    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '2,3,5,6,7')
-    executor = LocalExecutor(gpus=2)
-    assert executor.free() == 2
-    assert [executor.environment(slot)['CUDA_VISIBLE_DEVICES'] for slot in (0, 1)] == [
-        '2,3', '5,6']
-    with pytest.raises(UserError, match='this machine has 5'):
-        LocalExecutor(gpus=6)
+    assert RunFolder(kept).result.metrics == dict(top1=0.5) and not folder.path.exists()
 
 
 @pytest.mark.parametrize('processes, batch, steps', [(1, 32, 8), (8, 32, 1), (16, 16, 1)])

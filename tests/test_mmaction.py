@@ -19,7 +19,7 @@ from mmaction.apis import MMAction2Inferencer, inference_recognizer, init_recogn
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmaction.utils import GradCAM
-from mmengine.logging import MessageHub
+from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner.checkpoint import CheckpointLoader
 from vita_mm.data.readers import PyAVReader
 from vita_mm.engine.recipe import make_recipe, prepare_work_dir
@@ -145,7 +145,7 @@ def test_its_inferencer_takes_our_config(world, recognizer, forms, form, tmp_pat
         input_format=form)(forms[form])['predictions'][0]
     scores = torch.tensor(given['rec_scores'][0])
     # Pictures were compressed once more.
-    assert torch.allclose(scores, expected, atol=1e-3 if form == 'rawframes' else 1e-6)
+    assert torch.allclose(scores, expected, atol=5e-3 if form == 'rawframes' else 1e-6)
     assert given['rec_labels'][0] == [int(expected.argmax())]
     assert not list(tmp_path.iterdir())  # nothing is tracked
 
@@ -159,7 +159,7 @@ def test_its_apis_take_frames(recognizer, forms):
                     filename_tmpl='img_{:05}.jpg')
     assert torch.equal(inference_recognizer(model, array).pred_score, expected)
     assert torch.allclose(inference_recognizer(model, pictures).pred_score, expected,
-                          atol=1e-3)
+                          atol=5e-3)
 
 
 # Its training
@@ -201,7 +201,7 @@ def test_what_its_own_processes_wrote_is_read_without_running_any_of_it(tmp_path
 
     class Attack:
         def __reduce__(self):
-            return getattr, (MessageHub, 'get_instance')
+            return getattr, (HistoryBuffer, '__init__')
 
     torch.save(dict(got=Attack()), older)
     assert read_tensors(older) == dict(got=None)
@@ -250,14 +250,15 @@ def test_its_counter_of_operations_counts_all_products(world, mim, capsys, monke
     monkeypatch.setattr(layers, 'WORTH_ONEDNN', 1)
     mim('analysis_tools/get_flops.py', world / 'tiny.py', '--shape', 1, 3, 8, 32, 32)
     given = float(re.search(r'Flops: ([\d.]+)M', capsys.readouterr().out)[1]) * 1e6
-    width, patches, frames, prompts = 48, 16, 8, 8 + 8 + 1
-    tokens, seen = 1 + patches, 1 + patches + prompts
-    blocks = frames * width * (  # per frame: queries, keys, values; attention; MLP
-        sum(asking * width + 2 * seen * width + 2 * asking * seen + asking * 9 * width
-            for asking in (tokens, tokens, 1)))
-    patchify = frames * patches * 3 * 8 * 8 * width
-    assert given == pytest.approx(blocks + patchify, rel=0.15)
-    assert given > blocks + patchify
+    # Multiplications of the products, in the tiny CLIP's sizes.
+    width, frames, patches = 48, 8, 16
+    tokens = 1 + patches
+    unique = frames * (tokens + 1) + 8 + 8  # with summary, local and global prompts
+    products = frames * patches * 3 * 8 * 8 * width + frames * width * 24
+    for asking in (frames * tokens, frames * tokens, frames):
+        products += width**2 * (2 * unique + 10 * asking + 5 * frames)
+        products += width * 2 * (asking * (tokens + 8 + 8 + 1) + frames**2)
+    assert products < given < 1.03 * products  # and the norms
 
 
 # Maps of what a class was seen by
@@ -335,7 +336,7 @@ def test_its_recognizer_takes_our_hooks_data_and_tracking(world, tmp_path, monke
         if key not in ('val_cfg', 'test_cfg', 'log_processor', 'env_cfg')}
     trained, metrics = train_and_evaluate(config, tmp_path, runtime)
     assert metrics['acc/top1'] == trained and metrics['acc/videos_read'] == 4
-    assert len(find_journals(tmp_path)) == 2
+    assert len(find_journals(tmp_path, below=True)) == 2
     assert list(tmp_path.rglob('confusion/*.csv'))
 
     runtime['model.cls_head.num_classes'] = 400

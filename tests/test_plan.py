@@ -7,7 +7,8 @@ import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 import pytest
 from vita_mm.errors import UserError
 from vita_mm.harness.run import closure, plan
-from vita_mm.harness.run.inputs import Inputs
+from vita_mm.harness.run.inputs import InputFinder
+from vita_mm.harness.run.records import Manifest
 from vita_mm.harness.run.names import LONGEST, folder_name
 from vita_mm.harness.run.plan import Plan
 from vita_mm.harness.spec.suite import read_suite
@@ -135,12 +136,10 @@ def test_a_folder_keeps_its_name_when_a_row_comes_to_it(world):
     first = make_plan(world, rows[:1])
     assert trainings(first) == ['my,trained=False']
     for run in first.runs.values():
-        run.folder.ask(run.config, dict(
-            name=run.name, inputs=run.inputs, seed=0,
-            trained=run.trained and str(run.trained.folder.path)))
+        run.folder.create(run.config, Manifest.of(run.spec, 'tiny', None))
     both = make_plan(world, rows[::-1])
     assert trainings(both) == ['my,model.cls_head.trained=False', 'my,trained=False']
-    assert both.runs['my,trained=False/seed0'].standing.state == 'interrupted'
+    assert both.runs['my,trained=False/seed0'].status.state == 'interrupted'
 
 
 def test_a_suite_wide_override_that_deletes_does_so_in_every_config(world):
@@ -182,16 +181,16 @@ def test_what_decides_a_number(world, key, counts):
     for number, hook in enumerate(config.custom_hooks):
         name = name.replace(f'.{hook.type}.', f'.{number}.')
     more.merge_from_dict({name: value})
-    inputs = Inputs()
-    assert (inputs.of(config)['config'] != inputs.of(more)['config']) == counts
+    inputs = InputFinder()
+    assert (inputs.of(config).config != inputs.of(more).config) == counts
 
 
 def test_a_file_that_a_config_names_counts_by_its_content(world):
     (world / 'words.txt').write_text('one')
     row = train(world, f'model.cls_head.words: {world}/words.txt')
-    first = make_plan(world, [row]).runs.popitem()[1].inputs['data']
+    first = make_plan(world, [row]).runs.popitem()[1].inputs.data
     (world / 'words.txt').write_text('two')
-    assert make_plan(world, [row]).runs.popitem()[1].inputs['data'] != first
+    assert make_plan(world, [row]).runs.popitem()[1].inputs.data != first
 
 
 # Code
@@ -218,14 +217,14 @@ def test_a_plugin_and_what_it_imports_count(world, plugin):
     row = [train(world, name='plug.py')]
     first = make_plan(world, row).runs
     for run in first.values():
-        assert {f'{name}.py' for name in names[:2]} < set(run.inputs['code'])
-        assert f'{names[2]}.py' not in run.inputs['code']
+        assert {f'{name}.py' for name in names[:2]} < set(run.inputs.code)
+        assert f'{names[2]}.py' not in run.inputs.code
     for name in names[:2]:
-        before = make_plan(world, row).runs['plug/seed0'].inputs['code']
+        before = make_plan(world, row).runs['plug/seed0'].inputs.code
         file = folder / f'{name}.py'
         file.write_text(file.read_text().replace('= 1', '= 2').replace(
             '= factor', '= 1 / factor'))
-        after = make_plan(world, row).runs['plug/seed0'].inputs['code']
+        after = make_plan(world, row).runs['plug/seed0'].inputs.code
         assert [key for key in after if after[key] != before[key]] == [file.name]
 
 
@@ -261,7 +260,7 @@ def test_code_that_decides_counts_and_no_other(tmp_path, monkeypatch):
                  'tracking/hook.py', 'harness/report/report.py',
                  'models/vita_clip/checkpoints.py'):
         append(copied / file, 'x = 1\n')
-    edit(copied / 'harness/run/execute.py', 'def make_manifest(', 'def make_manifest(_, ')
+    edit(copied / 'harness/run/execute.py', 'def check_data(', 'def check_data(_, ')
     append(copied / 'models/common/vision.py', '# a comment\n')
     assert closure.digest_code(TYPES) == before
 
@@ -352,4 +351,4 @@ def test_a_config_without_a_test_set_is_said(world):
 def test_a_row_whose_dataset_does_not_build_is_said(world):
     write_json(world / 'unused.json', {})
     found = make_plan(world, [train(world, 'train_dataloader.dataset.nonsense: 1')])
-    assert 'nonsense' in found.runs.popitem()[1].trained.standing.reasons[0]
+    assert 'nonsense' in found.runs.popitem()[1].trained.status.reasons[0]

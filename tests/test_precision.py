@@ -2,14 +2,12 @@
 weights of a number are the last ones, or it says that they were chosen."""
 import json
 import re
-import runpy
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
-from rich.console import Console
 from torch import nn
 from vita_mm.engine import precision as module
 from vita_mm.engine import selection
@@ -141,12 +139,21 @@ def test_a_wrapper_of_the_user_stays_where_the_optimizer_casts_nothing():
 
 @pytest.mark.parametrize('precision, wrapper', [
     ('float32', 'AutocastOptimWrapper'), ('tf32', 'AmpOptimWrapper'),
-    ('bfloat16', 'AmpOptimWrapper'), ('float16', 'AutocastOptimWrapper'),
-    (None, 'AmpOptimWrapper')])
+    ('bfloat16', 'AmpOptimWrapper'), ('float16', 'AutocastOptimWrapper')])
 def test_two_precisions_in_one_config_are_refused(gpu, precision, wrapper):
     with pytest.raises(UserError, match=f'optim_wrapper.type={wrapper} and precision='
-                                        f"'{precision or 'float32'}' contradict"):
+                                        f"'{precision}' contradict"):
         apply_precision(config(precision, wrapper))
+
+
+def test_a_config_in_the_words_of_mmengine_is_taken_at_them(gpu):
+    found = config(None, 'AmpOptimWrapper')
+    found.test_cfg.fp16 = True
+    before = found.to_dict()
+    apply_precision(found)
+    assert found.to_dict() == before and not torch.backends.cudnn.allow_tf32
+    assert make_recipe(config(None, 'AmpOptimWrapper', train_dataloader={})
+                       )['precision'] == 'float16'
 
 
 def test_other_keys_that_contradict_are_refused(gpu):
@@ -319,20 +326,6 @@ def test_a_number_of_chosen_weights_says_so(world, trained, monkeypatch):
         else:
             assert 'weights' not in line and weights is None and not tags
             assert 'the very set' not in log
-
-
-def test_tables_of_chosen_weights_say_so(capsys, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / 'tools')
-    make_table = runpy.run_path(str(ROOT / 'tools' / 'zero_shot.py'))['make_table']
-    rows = [dict(dataset='hmdb51', prompts='name', model=model, top1=0.5, top1_std=0.0,
-                 videos_read=3, videos_unreadable=0, splits=[dict(top1=0.5)] * 3)
-            for model in ('frozen CLIP', 'tile')]
-    for chosen in (None, 'best acc/top1 on [a].txt'):
-        Console(width=90).print(make_table(rows, chosen))
-        said = capsys.readouterr().out
-        assert ('Vita-CLIP, tile, best' in said) is (chosen is not None)
-        assert ('best acc/top1 on [a].txt' in said) is (chosen is not None)
-        assert 'frozen CLIP, best' not in said
 
 
 def test_what_a_foreign_checkpoint_says_of_its_choice_is_untrusted(tmp_path):

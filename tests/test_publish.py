@@ -8,13 +8,15 @@ from pathlib import Path
 import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 import pytest
 import torch
-from vita_mm import tracking
 from conftest import BACKBONE, HEAD, tiny_clip_config
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+from vita_mm import tracking
 from vita_mm.description import describe
 from vita_mm.harness.report.publish import Publisher
 from vita_mm.harness.report.results import Cell, RowResult, TableResult
+from vita_mm.harness.run.folder import RunFolder
+from vita_mm.harness.run.result import Weights
 from vita_mm.harness.spec.published import Figure
 from vita_mm.harness.spec.suite import ROOT, Column, Row, Suite, Table
 from vita_mm.inference import Predictor
@@ -58,10 +60,10 @@ def out(tmp_path):
         torch.save(dict(state_dict=dict(vectors=torch.full((2,), float(seed))),
                         optimizer=dict(state={}), meta=dict(vita_mm='{}', epoch=1)),
                    checkpoint)
-        (folder / 'manifest.json').write_text(json.dumps(dict(
+        RunFolder(folder).finish(
             datasets=[dict(name='k400/val.txt', digest='d' * 64, context='test',
                            source='data/k400/val.txt')],
-            checkpoint=dict(path=str(checkpoint), sha256=digest_file(checkpoint)))))
+            weights=dict(path='epoch_1.pth', sha256=digest_file(checkpoint)))
     return tmp_path / 'out'
 
 
@@ -184,10 +186,10 @@ def seed_folder(out, seed):
 
 def set_checkpoint(out, seed, file):
     """Another training was measured."""
-    path = seed_folder(out, seed) / 'manifest.json'
-    manifest = json.loads(path.read_text())
-    manifest['checkpoint'] = dict(path=str(file), sha256=digest_file(file))
-    path.write_text(json.dumps(manifest))
+    folder = RunFolder(seed_folder(out, seed))
+    result = folder.result
+    result.model_copy(update=dict(weights=Weights(
+        path=str(file), sha256=digest_file(file)))).write(folder.path / 'result.json')
 
 
 def test_splits_and_the_run_that_measured_are_named(uri, out):

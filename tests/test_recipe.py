@@ -8,7 +8,7 @@ from mmengine.config import Config
 from vita_mm.engine.recipe import make_recipe, prepare_work_dir, read_values
 from vita_mm.engine.runs import clips_per_step, default_work_dir, read_config, scale_rate
 from vita_mm.errors import UserError
-from vita_mm.io.files import hold, read_json
+from vita_mm.io.files import lock, read_json
 from world import ROOT
 
 PAPER, RELEASED = 'configs/vita_k400.py', 'configs/released/vita_k400.py'
@@ -234,16 +234,16 @@ def test_weights_alone_are_not_resumed(trained):
 def test_a_work_dir_is_of_one_process(tmp_path):
     """Refused before anything in it is touched."""
     save(tmp_path / 'work', 1)
-    with hold(tmp_path / 'work' / 'lock', 'it is held'):
+    with lock(tmp_path / 'work' / 'lock', 'it is held'):
         pass  # a lock that was left is none
-    lock = hold_elsewhere(tmp_path / 'work' / 'lock')
+    holder = hold_elsewhere(tmp_path / 'work' / 'lock')
     try:
         with pytest.raises(UserError, match=f'another training runs in {tmp_path}'):
             enter(read(work_dir=tmp_path / 'work'))
         assert names(tmp_path / 'work') == ['epoch_1.pth']
     finally:
-        lock.terminate()
-        lock.join()
+        holder.terminate()
+        holder.join()
     enter(read(work_dir=tmp_path / 'work'))
 
 
@@ -253,7 +253,7 @@ def hold_elsewhere(path):
     held = context.Event()
 
     def stay():
-        file = hold(path, 'it is held')
+        file = lock(path, 'it is held')
         held.set()
         context.Event().wait(60)
         file.close()

@@ -9,7 +9,7 @@ import slurm_cluster
 import world
 from vita_mm.errors import UserError
 from vita_mm.harness.executors import slurm
-from vita_mm.harness.executors.jobs import Job, Outcome
+from vita_mm.harness.executors.protocol import Job, Outcome
 from vita_mm.harness.executors.slurm import SlurmExecutor
 from vita_mm.io.files import read_json
 
@@ -57,7 +57,7 @@ def cluster(tmp_path_factory):
 @pytest.fixture
 def start(tmp_path, monkeypatch):
     """Function: an executor whose jobs count; all are cancelled in the end."""
-    monkeypatch.setattr(slurm, 'LOOK', 0.5)
+    monkeypatch.setattr(slurm, 'REFRESH', 0.5)
     monkeypatch.setattr(slurm, 'PATIENCE', 2)
     script = tmp_path / 'runs.py'
     script.write_text(RUNS)

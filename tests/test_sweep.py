@@ -1,8 +1,8 @@
 """The sweep, with jobs made up: what they say, what they leave, and full disks."""
 import errno
 import io
+import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,12 +12,15 @@ import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 import pytest
 import torch
 from rich.console import Console
-from vita_mm.harness.executors.jobs import Outcome
-from vita_mm.harness.run.folder import RunFolder, Standing
-from vita_mm.harness.run.sweep import Sweep
-from vita_mm.io.files import write_json
 from world import ROOT
 
+from vita_mm.cli import suite
+from vita_mm.harness.executors.protocol import Outcome
+from vita_mm.harness.run.folder import RunFolder, Status
+from vita_mm.harness.run.records import Inputs, RunSpec
+from vita_mm.harness.run.sweep import Sweep
+
+NOTHING = Inputs(config={}, code={}, data={}, clip={})
 MESSAGE = 'broken: [/red] [rank0]: [bold]no\x1b]0;title\x07 \\'
 
 
@@ -48,31 +51,32 @@ class Handle:
 
     def poll(self):
         for path in self.job.folders if self.outcome.code == 0 else []:
-            RunFolder(path).finish(dict(environment={'env.world_size': 1}), {}, 1)
+            RunFolder(path).finish(seconds=1)
         return self.outcome
 
 
 def make_run(out, name, trained=None):
     return SimpleNamespace(
-        name=name, folder=RunFolder(out / name), inputs=dict(missing=None), seed=0,
+        name=name, folder=RunFolder(out / name), inputs=NOTHING, seed=0,
         trained=trained, trains=trained is None, source='c.py', done=False,
-        standing=Standing('not run'), config=SimpleNamespace(
+        spec=RunSpec(name=name, seed=0, inputs=NOTHING),
+        status=Status('not run'), config=SimpleNamespace(
             dump=lambda path: None, get=lambda key, default=None: default))
 
 
 def make_sweep(out, runs, ways=(), **more):
     """A sweep of made-up runs, and what it prints."""
-    def look(run):
-        run.done = run.folder.status['state'] == 'done'
+    def refresh(run):
+        run.done = run.folder.result.state == 'done'
 
     plan = SimpleNamespace(
-        runs={run.name: run for run in runs}, look=look, out=out, trust_code=False,
-        suite=SimpleNamespace(timeout=1, estimates={}, estimates_precision=None),
+        runs={run.name: run for run in runs}, refresh=refresh, out=out, trust_code=False,
+        suite=SimpleNamespace(name='s', timeout=1, estimates={}, estimates_precision=None),
         is_used_up=lambda run: all(other.done for other in runs
                                    if run in (other, other.trained)))
     printed = io.StringIO()
     console = Console(file=printed, width=200)
-    return Sweep(plan, Executor(dict(ways)), {}, console, **more), printed
+    return Sweep(plan, Executor(dict(ways)), None, console, **more), printed
 
 
 def test_what_a_run_says_is_shown_as_it_is(tmp_path):
@@ -88,7 +92,7 @@ def test_what_a_run_says_is_shown_as_it_is(tmp_path):
 @pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS])
 def test_a_failure_that_cannot_be_recorded_is_remembered(tmp_path, monkeypatch, number):
     def full(*args):
-        raise OSError(number, os.strerror(number), 'status.json')
+        raise OSError(number, os.strerror(number), 'result.json')
 
     monkeypatch.setattr(RunFolder, 'fail', full)
     first, test, other = [make_run(tmp_path, name) for name in 'abc']
@@ -96,9 +100,9 @@ def test_a_failure_that_cannot_be_recorded_is_remembered(tmp_path, monkeypatch, 
     runs = [first, test, other]
     sweep, printed = make_sweep(tmp_path, runs, dict(a=Outcome(1, 'it broke')))
     failed = sweep.run(runs)
-    assert failed['a'].startswith('it broke (not recorded: status.json cannot be')
+    assert failed['a'].startswith('it broke (not recorded: result.json cannot be')
     assert failed['b'] == 'needs a, which failed' and other.done
-    assert first.standing.state == 'failed'
+    assert first.status.state == 'failed'
 
 
 def test_what_cannot_be_published_stops_nothing(tmp_path):
@@ -117,8 +121,7 @@ def leave(folder, kept, *others):
         file = folder.work / name
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.save({}, file)
-    write_json(folder.path / 'manifest.json',
-               dict(checkpoint=dict(path=str(folder.work / kept))))
+    folder.finish(weights=dict(path=f'work/{kept}', sha256='a' * 64))
 
 
 def names(folder):
@@ -150,14 +153,10 @@ def test_what_the_manifest_names_stays(tmp_path):
     assert names(folder) == ['epoch_1.pth', 'epoch_2.pth']
 
 
-SWEEP = """
-from vita_mm.cli.suite import prepare
-prepare({script!r})
-"""
 SCRIPT = """
-import multiprocessing, os, pathlib, time
+import multiprocessing, os, pathlib, runpy, time
 from concurrent.futures import ProcessPoolExecutor
-from vita_mm.engine.runs import die_with_parent
+die_with_parent = runpy.run_path({processes!r})['die_with_parent']
 def note(_):
     pathlib.Path({folder!r}, str(os.getpid())).touch()
     time.sleep(300)
@@ -171,13 +170,16 @@ with ProcessPoolExecutor(1, multiprocessing.get_context('fork'), die_with_parent
 def test_a_killed_sweep_leaves_no_builder(tmp_path):
     (tmp_path / 'pids').mkdir()
     script = tmp_path / 'script.py'
-    script.write_text(SCRIPT.format(folder=str(tmp_path / 'pids')))
-    sweep = subprocess.Popen([sys.executable, '-c', SWEEP.format(script=str(script))],
-        env=dict(os.environ, PYTHONPATH=str(ROOT)))
+    script.write_text(SCRIPT.format(folder=str(tmp_path / 'pids'),
+                                    processes=str(ROOT / 'vita_mm/io/processes.py')))
+    # What is imported is there already.
+    sweep = multiprocessing.get_context('fork').Process(
+        target=suite.prepare, args=(str(script), ))
+    sweep.start()
     try:
         wait_until(lambda: len(list((tmp_path / 'pids').iterdir())) == 2)
-        sweep.send_signal(signal.SIGKILL)
-        sweep.wait()
+        sweep.kill()
+        sweep.join()
         wait_until(lambda: not any(is_alive(int(path.name))
                                    for path in (tmp_path / 'pids').iterdir()))
     finally:

@@ -3,6 +3,7 @@
 A real MLflow store (SQLite), real MMEngine runners and, for kills, real processes.
 """
 import json
+import multiprocessing
 import os
 import re
 import runpy
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 import numpy as np
@@ -26,7 +28,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from vita_mm.errors import UserError
 from vita_mm.tracking.delivery import BATCH
-from vita_mm.tracking.probes import digest_file, find_diff, find_git
+from vita_mm.tracking.probes import digest_file, find_datasets, find_diff, find_git
 from vita_mm.tracking.system import SystemMonitor
 
 ROOT = Path(__file__).parents[1]
@@ -207,20 +209,24 @@ def test_training_arrives_whole(client, tmp_path, data):
 
     inputs = {item.tags[0].value: item.dataset for item in run.inputs.dataset_inputs}
     assert inputs['train'].name == 'clips/train.txt'
-    assert tags['data.train.sha256'].startswith(inputs['train'].digest)
+    recorded, = find_datasets(dict(train=runner._train_loop))
+    assert tags['data.train.sha256'] == recorded['digest']
+    assert recorded['digest'].startswith(inputs['train'].digest)
 
 
-def test_data_digest_knows_annotations_and_videos(client, tmp_path, data):
-    def digest(name):
-        train(make_runner(tmp_path / name, data, experiment=name, epochs=1))
-        return find_runs(client, name)[0].data.tags['data.train.sha256']
+def test_data_digest_knows_annotations_and_videos(data):
+    """The one that a run records, as a training above has it."""
+    def digest():
+        loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=Clips(str(data))))
+        found, = find_datasets(dict(train=loop))
+        return found['digest']
 
-    first = digest('digest-a')
-    assert digest('digest-b') == first
+    first = digest()
+    assert digest() == first
     (data.parent / '0.mp4').write_bytes(b'another length')
-    second = digest('digest-c')
+    second = digest()
     (data.parent / '0.mp4').unlink()
-    assert len({first, second, digest('digest-d')}) == 3
+    assert len({first, second, digest()}) == 3
 
 
 def test_evaluation_is_a_run_of_its_own(client, tmp_path, data, monkeypatch):
@@ -440,38 +446,27 @@ def test_run_id_from_the_environment(client, tmp_path, monkeypatch):
 
 # Killed processes
 
-CHILD = '''
-import os, sys, time
-sys.path.insert(0, {tests!r})
-from test_tracking import *
+def train_until_killed(work_dir, data):
+    def accident():
+        """Be killed with the current record half written."""
+        backend = tracking.get_backend(runner)
+        while not backend.journal.is_sent():
+            time.sleep(0.05)
+        with open(backend.journal.path, 'ab') as file:
+            file.write(b'{"kind": "metrics", "step": 7, "val')
+        os.kill(os.getpid(), signal.SIGKILL)
 
-def accident():
-    """Be killed with the current record half written."""
-    backend = tracking.get_backend(runner)
-    wait_until(lambda: backend.journal.is_sent())
-    with open(backend.journal.path, 'ab') as file:
-        file.write(b'{{"kind": "metrics", "step": 7, "val')
-    os.kill(os.getpid(), {signal})
-
-def wait_until(condition):
-    while not condition():
-        time.sleep(0.1)
-
-runner = make_runner(sys.argv[1], sys.argv[2], accident, experiment='killed')
-{train}
-'''
-
-
-def run_child(number, work_dir, data, train='train(runner)'):
-    script = CHILD.format(tests=str(ROOT / 'tests'), signal=int(number), train=train)
-    return subprocess.run(
-        [sys.executable, '-c', script, str(work_dir), str(data)],
-        env=dict(os.environ, PYTHONPATH=str(ROOT)), capture_output=True, text=True)
+    runner = make_runner(work_dir, data, accident, experiment='killed')
+    train(runner)
 
 
 def test_sigkill_is_not_finished_and_can_be_continued(client, tmp_path, data):
-    killed = run_child(signal.SIGKILL, tmp_path / 'work', data)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    # What is imported is there already.
+    child = multiprocessing.get_context('fork').Process(
+        target=train_until_killed, args=(tmp_path / 'work', data))
+    child.start()
+    child.join(120)
+    assert child.exitcode == -signal.SIGKILL
     before, = find_runs(client, 'killed')
     assert before.info.status == 'RUNNING'
     assert steps(client, before, 'loss') == [1, 2, 3, 4, 5, 6]

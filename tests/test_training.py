@@ -10,7 +10,7 @@ from mmaction.apis import inference_recognizer, init_recognizer
 from vita_mm.engine.recipe import prepare_work_dir
 from vita_mm.engine.runs import build_runner, read_config
 from vita_mm.errors import UserError
-from vita_mm.io.files import hold
+from vita_mm.io.files import lock
 from world import kill, kill_when, run, start, write_world
 
 
@@ -153,7 +153,7 @@ def test_a_second_training_in_a_work_dir_is_refused(config):
 @pytest.mark.slow
 def test_all_processes_of_a_refused_training_end(config):
     work_dir = config.parent / 'held'
-    with hold(work_dir / 'lock', 'it is held'):
+    with lock(work_dir / 'lock', 'it is held'):
         done = run(*on_two_processes(config, work_dir), cwd=config.parent)
     assert done.returncode == 2
     assert 'another training runs in' in done.stdout and 'Traceback' not in done.stdout

@@ -1,6 +1,8 @@
 """All zero-shot results of a model: one pass, many prompts, any number of processes."""
 import json
 import shutil
+import signal
+from pathlib import Path
 
 import open_clip
 import pytest
@@ -11,11 +13,13 @@ from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from rich.console import Console
-from vita_mm.cli.main import run
+from vita_mm.cli.main import load, run
 from vita_mm.engine.hooks import ConfusionHook
-from vita_mm.engine.runs import build_runner, keep_test_only, load_config, use_trained_model
+from vita_mm.engine.runs import (build_runner, keep_test_only, load_config,
+                                 use_trained_model)
 from vita_mm.errors import UserError
-from vita_mm.harness.beside import make_table, read_trained, zero_shot
+from vita_mm.harness.beside import (compare, make_table, on_its_own_set, read_trained,
+                                    zero_shot)
 from vita_mm.labels.protocols import read_protocol
 from vita_mm.systems import SYSTEMS
 from world import ROOT, write_video
@@ -33,11 +37,11 @@ def folder(tmp_path_factory):
     """A folder with a set of the miniature and its CLIP, both as small as can be."""
     folder = tmp_path_factory.mktemp('zero_shot')
     mini = folder / 'data' / 'mini'
-    for name in ('k400', 'k600'):
-        (mini / f'{name}_classes.txt').parent.mkdir(parents=True, exist_ok=True)
-        (mini / f'{name}_classes.txt').write_text('\n'.join(CLASSES))
     for number in range(4):
         write_video(mini / f'{number}.mp4', 40, colour=number % 3)
+    for name in ('k400', 'ssv2', 'k600'):
+        (mini / f'{name}_classes.txt').write_text('\n'.join(CLASSES))
+        (mini / f'{name}_val.txt').write_text('0.mp4 0\n1.mp4 1\n')
     for split in (1, 2, 3):
         left = CLASSES[:3] if split == 3 else CLASSES
         (mini / f'k600_split{split}_candidates.txt').write_text('\n'.join(left))
@@ -164,8 +168,9 @@ def test_mlflow_has_a_run_for_each_pass_below_one_for_all(folder, found, capsys)
                 if run.data.tags.get('mlflow.parentRunId') == parent.info.run_id]
     assert len(children) == 3
     assert {run.info.status for run in runs} == {'FINISHED'}
-    expected = {f"{row['dataset']}/{row['prompts']}/{row['model'].replace(' ', '_')}/top1":
-                row['top1'] for row in results['rows']}
+    expected = {'/'.join((row['dataset'], row['prompts'],
+                          row['model'].replace(' ', '_'), 'top1')): row['top1']
+                for row in results['rows']}
     assert expected.items() <= parent.data.metrics.items()
     assert all('name/acc/top1' in child.data.metrics for child in children)
 
@@ -269,8 +274,8 @@ model = dict(type='Recognizer2D', backbone=dict(type='ResNet', depth=18),
     ('stock.py', 'model.pth', [], 'stock.py is of none of the systems frozen CLIP, '
      'Vita-CLIP'),
 ], ids=['evl', 'untrained', 'windows', 'frozen', 'stock'])
-def test_what_a_system_cannot_do_is_said_in_a_sentence(folder, config, checkpoint, options,
-                                                       sentence, capsys):
+def test_what_a_system_cannot_do_is_said_in_a_sentence(
+        folder, config, checkpoint, options, sentence, capsys):
     (folder / 'stock.py').write_text(STOCK)
     checkpoint_of('configs/xclip/mini.py', 'xclip.pth')
     path = config if config == 'stock.py' else ROOT / config
@@ -293,3 +298,80 @@ def test_tables_of_chosen_weights_say_so(capsys):
     assert 'best acc/top1 on [a].txt' in said and 'Vita-CLIP, tile, best' in said
     assert '3, 1 unreadable' in said and said.count('chance') == 2
     assert said.count('50.0 ± 0.0') == 2
+
+
+# The demo
+
+
+def test_the_demo_trains_both_sets_and_compares(folder, monkeypatch, capsys):
+    commands, compared = [], []
+
+    def train(command, log):
+        commands.append(command)
+        work_dir = command[command.index('--work-dir') + 1]
+        Path(work_dir).mkdir(parents=True)
+        checkpoint_of(command[3], f'{work_dir}/epoch_1.pth')
+        return 0
+
+    monkeypatch.setattr(load('demo'), 'quietly', train)
+    monkeypatch.setattr('vita_mm.mini.build', lambda root: None)
+    monkeypatch.setattr('vita_mm.harness.beside.compare',
+                        lambda passes, *args, **options: compared.extend(passes))
+    assert run('demo', ['--folder', 'demo']) == 0
+    assert [command[2:4] for command in commands] == [
+        ['train', VITA], ['train', 'configs/vita_mini_motion.py']]
+    assert all('train_dataloader.batch_size=8' in command and
+               command[command.index('--gpus') + 1] == '2' and '--resume' in command
+               for command in commands)
+    assert [(one.dataset, one.title) for one in compared] == [
+        (dataset, title) for dataset in ('mini_k400', 'mini_ssv2')
+        for title in ('frozen CLIP', 'Vita-CLIP')] + [
+        (dataset, title) for dataset in read_protocol('mini')
+        for title in ('frozen CLIP', 'Vita-CLIP', 'Vita-CLIP, tile')]
+    assert {one.checkpoint for one in compared} == {
+        None, 'demo/vita_mini/epoch_1.pth', 'demo/vita_mini_motion/epoch_1.pth'}
+    assert 'Checkpoints, logs, results: demo' in capsys.readouterr().out
+
+
+def test_a_model_is_beside_frozen_clip_on_the_set_that_it_was_trained_on(
+        folder, capsys):
+    trained = read_trained('test', str(ROOT / VITA), checkpoint_of(VITA))
+    trained.config.test_dataloader.update(num_workers=0, persistent_workers=False)
+    rows = compare(on_its_own_set('mini_k400', trained), [trained], 'own', 'demo')
+    assert [(row['title'], row['prompts'], row['videos_read'], row['splits'],
+             row['chance']) for row in rows] == [
+        (title, '', 2, [], 1 / 4) for title in ('frozen CLIP', 'Vita-CLIP')]
+    assert json.loads(Path('own/results.json').read_text())['rows'] == rows
+    said = capsys.readouterr().out
+    assert 'pass 2 of 2: mini_k400 vita_clip' in said and '±' not in said
+
+
+def test_the_demo_shows_a_line_an_epoch_and_the_end_of_what_failed(tmp_path, capfd):
+    (tmp_path / 'said').write_text(
+        'System environment:\n'
+        'INFO - Epoch(train) [1][20/60]  lr: 2.9e-03  loss: 4.2764  top1_acc: 0.5\n'
+        'INFO - Epoch(train) [1][40/60]  lr: 2.9e-03  loss: 4.1  top1_acc: 0.5\n'
+        'INFO - Epoch(val) [1][3/3]    acc/top1: 0.3264  acc/top5: 0.9236\n')
+    quietly, log = load('demo').quietly, tmp_path / 'logs' / 'log'
+    assert quietly(['cat', str(tmp_path / 'said')], log) == 0
+    assert quietly(['bash', '-c', 'echo error: a reason; exit 3'], log) == 3
+    out, err = capfd.readouterr()
+    assert out == (f'   all of its output: {log}\n'
+                   '   epoch 1: loss 4.2764\n'
+                   '   epoch 1: top-1 0.3264\n'
+                   f'   all of its output: {log}\n')
+    assert err == 'error: a reason\n'
+    assert log.read_text() == (tmp_path / 'said').read_text() + 'error: a reason\n'
+
+
+def test_an_interrupted_demo_lets_the_training_end(tmp_path):
+    log = tmp_path / 'log'
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            load('demo').quietly(['bash', '-c', (
+                'trap "echo the last words; exit" TERM; kill -TERM $PPID; '
+                'while :; do sleep .05; done')], log)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert log.read_text() == 'the last words\n'

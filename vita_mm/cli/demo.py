@@ -34,15 +34,16 @@ def main(args: argparse.Namespace) -> int:
     from vita_mm.harness.beside import compare, on_its_own_set, read_trained, zero_shot
     from vita_mm.mini import build
 
-    print('1. The miniature benchmark: real video files and a small CLIP, under data/mini')
+    print('1. The miniature benchmark: real video files and a small CLIP, under '
+          'data/mini')
     build('data/mini')
     processes = min(2, torch.cuda.device_count()) or 2
     folders = {}
     for number, (dataset, (path, role)) in enumerate(TRAININGS.items(), 2):
         name = Path(path).stem
         folders[dataset] = args.folder / name
-        print(f'{number}. Train Vita-CLIP on {role}: vita-mm train {path}, on {processes} '
-              'processes')
+        print(f'{number}. Train Vita-CLIP on {role}: vita-mm train {path} '
+              f'--gpus {processes}')
         code = quietly([
             sys.executable, str(MAIN), 'train', path, '--resume',
             '--work-dir', str(folders[dataset]), '--gpus', str(processes),

@@ -40,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--launcher', default='none',
                         choices=('none', 'pytorch', 'slurm'),
                         help='of each run: one process, torchrun, or a Slurm job')
+    parser.add_argument('--executor', metavar='MODULE:CLASS',
+                        help='one of your own in its place, see docs/results.md')
     parser.add_argument('--jobs', type=int, help='runs at the same time')
     parser.add_argument('--gpus', type=int, default=0,
                         help='processes of a run on each node, one a GPU')
@@ -52,7 +54,7 @@ def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -
     for name in ('seeds', 'jobs', 'nodes'):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f'--{name} is at least 1')
-    if args.launcher == 'none' and (args.gpus or args.nodes > 1):
+    if args.launcher == 'none' and not args.executor and (args.gpus or args.nodes > 1):
         parser.error('--gpus and --nodes are for --launcher pytorch or slurm')
     if args.launcher == 'pytorch' and not args.gpus:
         parser.error('--launcher pytorch needs --gpus, the processes of a run')
@@ -61,19 +63,24 @@ def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -
 def make_plan(suite, args: argparse.Namespace):
     """The plan with the options of this call, or else of the last one."""
     from vita_mm.harness.run.plan import Plan
-    from vita_mm.io.files import read_json, write_json
+    from vita_mm.harness.run.sweep import Settings
 
-    last = read_json(args.out / 'sweep.json') or {}
-    seeds = args.seeds or last.get('seeds') or suite.seeds
-    options = last.get('options', {}) if args.cfg_options is None else args.cfg_options
+    path = args.out / 'sweep.json'
+    last = Settings.read(path) or Settings(seeds=suite.seeds)
+    seeds = args.seeds or last.seeds
+    options = last.options if args.cfg_options is None else args.cfg_options
     plan = Plan(suite, args.out, seeds, options, args.trust_code,
                 args.trust_data or None)
     if args.verb == 'run':
-        write_json(args.out / 'sweep.json', dict(seeds=seeds, options=options))
+        Settings(seeds=seeds, options=options).write(path)
     return plan
 
 
 def make_executor(args: argparse.Namespace):
+    if args.executor:
+        from vita_mm.harness.executors.protocol import load_executor
+        return load_executor(args.executor)(
+            out=args.out, nodes=args.nodes, gpus=args.gpus, jobs=args.jobs)
     if args.launcher == 'slurm':
         from vita_mm.harness.executors.slurm import SlurmExecutor
         return SlurmExecutor(args.out, args.nodes, args.gpus, args.jobs, args.slurm)
@@ -98,11 +105,10 @@ def show_plan(plan, args: argparse.Namespace, console) -> None:
     table.columns[0].overflow = 'fold'
     reasons: dict[str, list[str]] = {}
     for run in runs:
-        users = plan.users(run)
-        more = f' +{len(users) - 1}' if len(users) > 1 else ''
-        table.add_row(shown(run.name), shown(users[0] + more), run.standing.state,
+        more = f' +{len(run.rows) - 1}' if len(run.rows) > 1 else ''
+        table.add_row(shown(run.name), shown(run.rows[0] + more), run.status.state,
                       '' if run.done else say_time(estimates.of(run)))
-        for reason in run.standing.reasons:
+        for reason in run.status.reasons:
             reasons.setdefault(reason, []).append(run.name)
     console.print(table)
     for sentence in plan.shared(runs):
@@ -125,29 +131,29 @@ def run(suite, args: argparse.Namespace, console) -> int:
     from vita_mm.harness.report.publish import Publisher
     from vita_mm.harness.report.report import shown
     from vita_mm.harness.run.sweep import Sweep
-    from vita_mm.io.files import hold
+    from vita_mm.io.files import lock
 
-    lock = hold(args.out / 'lock', f'another call works on {args.out}')
+    held = lock(args.out / 'lock', f'another call works on {args.out}')
     executor = make_executor(args)
     if suite.prepare:
         prepare(suite.prepare)
     plan = make_plan(suite, args)
     publisher = Publisher(suite, args.out)
-    asked = dict(suite=suite.name, parent=publisher.runs_parent())
+    parent = publisher.runs_parent()
     publisher.deliver()  # jobs that start together would all try to set up a database
 
     def publish() -> None:
         publisher.publish(gather(plan))
         publisher.deliver()
 
-    sweep = Sweep(plan, executor, asked, console, ended=publish)
+    sweep = Sweep(plan, executor, parent, console, ended=publish)
     failed = sweep.run(plan.select(args.only))
     report(plan, console)
     send(plan, publisher)
     for name, why in failed.items():
         console.print(Text('failed ', 'red') + shown(f'{name}: {why}'), soft_wrap=True)
     executor.close()
-    lock.close()
+    held.close()
     return 1 if failed else 0
 
 
@@ -161,7 +167,7 @@ def prepare(command: str) -> None:
     import subprocess
     import sys
 
-    from vita_mm.engine.runs import die_with_parent
+    from vita_mm.io.processes import die_with_parent
     from vita_mm.errors import UserError
     from vita_mm.io.files import locate
 
@@ -198,7 +204,7 @@ def main(args: argparse.Namespace) -> int:
 
     from rich.console import Console
     from vita_mm.harness.spec.suite import read_suite
-    from vita_mm.io.files import hold
+    from vita_mm.io.files import lock
 
     suite = read_suite(args.suite)
     if args.timeout:
@@ -217,8 +223,8 @@ def main(args: argparse.Namespace) -> int:
         return 0
     report(plan, console)
     from vita_mm.harness.report.publish import Publisher
-    lock = hold(args.out / 'lock',
+    held = lock(args.out / 'lock',
                 f'MLflow is left to the call that works on {args.out}')
     send(plan, Publisher(suite, args.out))
-    lock.close()
+    held.close()
     return 0

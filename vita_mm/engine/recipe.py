@@ -11,7 +11,7 @@ from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 
 from vita_mm.errors import UserError
 from vita_mm.io.checkpoints import newest_whole_checkpoint, read_tensors
-from vita_mm.io.files import hold, read_json, write_json
+from vita_mm.io.files import lock, read_json, write_json
 from vita_mm.tracking.values import cut, flatten
 
 from .precision import PRECISIONS
@@ -70,11 +70,11 @@ def prepare_work_dir(config: Config, resume: str | None = None,
         if not config.get(key):
             raise UserError(f'{config.filename} only evaluates: there is no {key} in it')
     join_group(config)
-    lock, found = None, [None]
+    held, found = None, [None]
     if is_main_process():
         work_dir = Path(config.work_dir)
         try:
-            lock = hold(work_dir / 'lock', f'another training runs in {work_dir}')
+            held = lock(work_dir / 'lock', f'another training runs in {work_dir}')
             found[0] = enter(work_dir, config, resume, changed)
         except UserError as error:
             found[0] = error
@@ -87,7 +87,7 @@ def prepare_work_dir(config: Config, resume: str | None = None,
     checkpoint, notes = found[0]
     if checkpoint is not None:
         config.load_from, config.resume = checkpoint, True
-    return lock, notes
+    return held, notes
 
 
 def enter(work_dir: Path, config: Config, resume: str | None, changed: list[str]

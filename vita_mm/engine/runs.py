@@ -22,8 +22,10 @@ from vita_mm.data.dataset import check_batches
 from vita_mm.errors import UserError
 from vita_mm.io.files import ROOT, locate
 from vita_mm.io.processes import die_with_parent
+from vita_mm.systems import find_system
 from vita_mm.tracking import guard, hide_credentials
 
+from .plugins import add_to_path, check_plugins, explain, folder_of
 from .precision import apply_precision
 
 CONSTRUCTOR = 'DefaultOptimWrapperConstructor'
@@ -83,14 +85,22 @@ def default_work_dir(path: str | Path) -> str:
 def load_config(path: str | Path) -> Config:
     """The config of a file of the current folder or else of the project.
 
+    Plug-ins that it imports may lie beside it.
+
     Raises:
         UserError: if it cannot be read, or one of its keys is misspelt.
     """
+    path = locate(str(path))
+    add_to_path([folder_of(path)])
     try:
-        config = Config.fromfile(locate(str(path)))
-    except (OSError, SyntaxError, KeyError, ImportError, TypeError,
-            ConfigParsingError) as error:
+        config = Config.fromfile(path)
+    except ImportError as error:
+        raise UserError(f'cannot read the config {path}: {explain(error)}') from error
+    except (OSError, SyntaxError, KeyError, TypeError, ConfigParsingError) as error:
         raise UserError(f'cannot read the config {path}: {error}') from error
+    if hasattr(config, '_imported_names'):  # in pure Python: classes become their names
+        config = Config(config.to_dict(), filename=config.filename)
+    check_plugins(config, path)
     check_keys(config.keys(), str(path))
     hide_credentials(config)
     return config
@@ -116,20 +126,35 @@ def use_trained_model(config: Config, trained: Config) -> None:
 
     An evaluation with manual prompts has classes that were not trained on: these stay
     its own, and so does what the trained head's class names in ``of_evaluation``. Its
-    reading of long clips stays its own too.
+    reading of long clips stays its own too. A model that is not built on a ``clip`` of
+    ours, such as one of MMAction2's, is taken whole.
+
+    Raises:
+        UserError: if such a model is asked for classes that were not trained on.
     """
-    own = config.model
+    own, model = config.model, copy.deepcopy(trained.model)
+    if 'clip' not in model or 'clip' not in own:
+        if (config.get('test_cfg') or {}).get('prompts') and 'clip' not in model:
+            raise UserError(f'{config.filename} asks for classes by prompts, but the '
+                            f'{model.get("type")} of {trained.filename} has no text side')
+        config.model = model
+        if trained.get('data_preprocessor'):
+            config.data_preprocessor = copy.deepcopy(trained.data_preprocessor)
+        return
     reading = own.backbone.get('long_clips')
     for part in ('clip', 'backbone', 'data_preprocessor'):
-        own[part] = copy.deepcopy(trained.model[part])
+        if part in model:
+            own[part] = model[part]
     if reading is not None:
         own.backbone.long_clips = reading
-    head = copy.deepcopy(trained.model.cls_head)
+    head = model.cls_head
     if own.cls_head.get('context') == 'none':
         found = MODELS.get(head.type) if isinstance(head.type, str) else head.type
         head.update({key: own.cls_head[key] for key in getattr(
             found, 'of_evaluation', ('classes', )) if key in own.cls_head})
     own.cls_head = head
+    if find_system(model) is None:
+        own.type = model.type
 
 
 def check_keys(keys, place: str) -> None:

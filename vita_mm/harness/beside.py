@@ -2,6 +2,7 @@
 import copy
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -30,7 +31,7 @@ from vita_mm.models.frozen_clip.model import frozen_model
 from vita_mm.systems import SYSTEMS, check_verb, find_system
 from vita_mm.tracking import MLflowTracking
 
-from .run.inputs import Inputs, identity
+from .run.inputs import InputFinder, identity
 
 FROZEN = 'frozen CLIP'
 NONE = 'none'  # in the place of a checkpoint
@@ -229,9 +230,9 @@ def evaluation_key(one: Pass) -> str:
     """
     config = copy.deepcopy(one.config)
     keep_test_only(config)
-    inputs = Inputs().of(config)
-    if inputs['missing']:
-        raise UserError(inputs['missing'])
+    inputs = InputFinder().of(config)
+    if inputs.missing:
+        raise UserError(inputs.missing)
     return identity(inputs, one.checkpoint and digest_file(one.checkpoint))
 
 
@@ -335,7 +336,7 @@ def report(rows: list[dict], passes: list[Pass], models: list[Trained], folder: 
     print(f'written to {path}')
 
 
-def make_table(rows: list[dict], notes: list[str] = []) -> Table:
+def make_table(rows: list[dict], notes: Sequence[str] = ()) -> Table:
     """
     Args:
         rows: of the results; those of a dataset stand together.

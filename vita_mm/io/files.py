@@ -20,9 +20,14 @@ FORMULA_STARTS = ('=', '+', '-', '@', '\t', '\r')
 
 
 def write_json(path: Path, content) -> None:
+    """Write as :func:`write_bytes` does."""
+    write_bytes(path, json.dumps(content, indent=1).encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write so that the file is there whole or not at all, a loss of power included."""
-    with replacing(path) as partial, open(partial, 'w', encoding='utf-8') as file:
-        json.dump(content, file, indent=1)
+    with replacing(path) as partial, open(partial, 'wb') as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
@@ -36,6 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f'{path.name}.part')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)  # it might be a link to some other file
         yield partial
         os.replace(partial, path)
     except BaseException as error:
@@ -138,8 +144,8 @@ def safe_cell(value):
     return text
 
 
-def hold(path: Path, what: str, wait: bool = False):
-    """Hold a lock for as long as the returned file is open, or the process lives.
+def lock(path: Path, what: str, wait: bool = False):
+    """Take a lock, for as long as the returned file is open, or the process lives.
 
     Args:
         wait: until another process that holds it lets go, and say so.

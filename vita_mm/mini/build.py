@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
-from vita_mm.engine.runs import die_with_parent
 from vita_mm.io.checkpoints import write_atomically
-from vita_mm.io.files import hold, write_json
+from vita_mm.io.files import lock, write_json
+from vita_mm.io.processes import die_with_parent
 
 from .clip import ARCHITECTURE, train_clip
 from .sets import ActionClass, Size, Split, Video, all_splits
@@ -39,7 +39,8 @@ def build(root: str | Path, seed: int = 0, size: Size = Size()) -> Path:
     if is_built(root, recipe):
         return root
     place = root.resolve()
-    with hold(place.with_name(f'.{place.name}.lock'), f'{root} is being built', wait=True):
+    with lock(place.with_name(f'.{place.name}.lock'), f'{root} is being built',
+              wait=True):
         if not is_built(root, recipe):
             make_missing(root, recipe, seed, size)
     return root

@@ -13,6 +13,8 @@ from mmengine.logging import print_log
 from mmengine.registry import VISBACKENDS
 from mmengine.visualization import BaseVisBackend
 
+from vita_mm.io.files import write_bytes
+
 from .delivery import Delivery
 from .journal import RUNNING, Journal, find_journals, now
 from .sender import Sender
@@ -223,11 +225,8 @@ class MLflowTracking(BaseVisBackend):
 
     def _add_bytes(self, path: str, content: bytes) -> None:
         journal = self.experiment
-        file = journal.folder / 'files' / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f'{file.name}.part')  # the sender may be reading the file
-        part.write_bytes(content)
-        os.replace(part, file)
+        # Whole or not at all, for the sender may be reading it.
+        write_bytes(journal.folder / 'files' / path, content)
         journal.write('file', path=path)
 
     def fail(self, error: BaseException | None) -> None:

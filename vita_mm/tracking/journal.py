@@ -28,6 +28,8 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
+from vita_mm.io.files import replacing
+
 from .records import check_record, check_sent
 from .values import one_line
 
@@ -272,12 +274,10 @@ class Journal:
 
     def note_sent(self, run_id: str | None, offset: int, waiting: list[int] = ()
                   ) -> None:
-        part = self.folder / 'sent.json.part'
-        part.unlink(missing_ok=True)
         content = dict(run_id=run_id, bytes=offset, waiting=list(waiting))
-        with open_plain(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
-            file.write(json.dumps(content).encode())
-        os.replace(part, self.folder / 'sent.json')
+        # Were it lost with the power, all would be sent again, which changes nothing.
+        with replacing(self.folder / 'sent.json') as part:
+            part.write_text(json.dumps(content))
 
     def is_sent(self) -> bool:
         sent = self.sent()

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 import torch
 
 from vita_mm.cli.distributed import ALONE, torchrun
-from vita_mm.engine.runs import die_with_parent
 from vita_mm.errors import UserError
+from vita_mm.io.processes import die_with_parent
 
-from .jobs import Job, Outcome
+from .protocol import EXECUTE, Job, Outcome
 
 GRACE = 20  # seconds from SIGTERM to SIGKILL
-EXECUTE = 'vita_mm.harness.run.execute'
 
 
 class LocalHandle:
@@ -45,15 +44,15 @@ class LocalHandle:
 
     def cancel(self) -> None:
         """Ask it to stop, then make it."""
-        self.ask()
+        self.terminate()
         self.end()
 
-    def ask(self) -> None:
+    def terminate(self) -> None:
         """Ask it to stop, once: a second signal would disturb what it does to end."""
         self._signal(signal.SIGTERM)
 
     def end(self) -> None:
-        """Wait for what was asked to stop, then make it."""
+        """Wait for it to stop, then make it."""
         try:
             self.process.wait(GRACE)
         except subprocess.TimeoutExpired:
@@ -76,7 +75,7 @@ class LocalExecutor:
             each CPU core where there is none.
         gpus: processes of a job; 0 for one process without torchrun.
     """
-    interval = 0.2  # seconds between two looks at the jobs
+    interval = 0.2  # seconds between two polls of the jobs
 
     def __init__(self, jobs: int | None = None, gpus: int = 0) -> None:
         self.gpus = gpus
@@ -113,7 +112,7 @@ class LocalExecutor:
 
     def stop(self, handles: list[LocalHandle]) -> None:
         for handle in handles:
-            handle.ask()
+            handle.terminate()
         for handle in handles:
             handle.end()
 

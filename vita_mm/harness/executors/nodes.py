@@ -16,8 +16,8 @@ from torch.distributed import TCPStore
 from vita_mm.cli.distributed import between_machines
 from vita_mm.errors import UserError
 
-from .jobs import Job, Outcome
 from .local import LocalExecutor, LocalHandle
+from .protocol import Job, Outcome
 
 END = 'end'
 PATIENCE = timedelta(seconds=20)

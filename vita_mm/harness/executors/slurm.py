@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 from vita_mm.errors import UserError
-from vita_mm.io.files import read_json, write_json
+from vita_mm.harness.run.records import Record
 
-from .jobs import Job, Outcome
-from .local import EXECUTE, GRACE, describe
+from .local import GRACE, describe
+from .protocol import EXECUTE, Job, Outcome
 
-LOOK = 5  # seconds between two calls of squeue
+REFRESH = 5  # seconds between two calls of squeue
 PATIENCE = 15  # seconds that a shared file system may take to show a result
 CANCELLED = 60  # seconds until what was cancelled is taken for gone
 MARGIN = 5  # minutes of the time limit that libraries and the warning signal need
@@ -102,31 +102,40 @@ class Task:
         self.process.kill()
 
 
+class Queued(Record):
+    """``slurm.json`` in a run's folder: the job of Slurm that executes it.
+
+    Attributes:
+        job_id: Slurm's, such as ``17_0`` in an array.
+        folder: of submitit's files.
+        tasks: number of its processes.
+    """
+    job_id: str
+    folder: str
+    tasks: int
+
+
 class SlurmHandle:
     """A job in Slurm's queue.
 
     Args:
         job: what it executes.
         queue: where its state is looked up.
-        job_id: Slurm's, such as ``17_0`` in an array.
-        folder: of submitit's files.
-        tasks: number of its processes.
+        queued: which one it is.
     """
 
-    def __init__(self, job: Job, queue: 'Queue', job_id: str, folder: str,
-                 tasks: int) -> None:
+    def __init__(self, job: Job, queue: 'Queue', queued: Queued) -> None:
         self.job = job
         self.queue = queue
-        self.job_id = job_id
-        self.folder = folder
-        self.tasks = tasks
+        self.queued = queued
+        self.job_id, self.folder, self.tasks = (
+            queued.job_id, queued.folder, queued.tasks)
         self.missing_since = None
 
     def note(self) -> None:
         """Let later sweeps find the job, whichever of its runs they still need."""
         for folder in self.job.folders:
-            write_json(folder / 'slurm.json', dict(
-                job_id=self.job_id, folder=self.folder, tasks=self.tasks))
+            self.queued.write(folder / 'slurm.json')
 
     def poll(self) -> Outcome | None:
         state = self.queue.state(self.job_id)
@@ -192,7 +201,7 @@ class SlurmExecutor:
     Raises:
         UserError: if there is no Slurm or no submitit here, or an option is unknown.
     """
-    interval = 1  # seconds between two looks at the jobs
+    interval = 1  # seconds between two polls of the jobs
 
     def __init__(self, out: Path, nodes: int, gpus: int, jobs: int | None = None,
                  options: dict | None = None) -> None:
@@ -248,9 +257,9 @@ class SlurmExecutor:
             submitted = self.submitit.submit_array(tasks)
         except (FailedJobError, FailedSubmissionError) as error:
             raise UserError(f'Slurm does not take the jobs: {error}') from error
-        handles = [SlurmHandle(job, self.queue, entry.job_id, str(self.submitit.folder),
-                               self.tasks)
-                   for job, entry in zip(jobs, submitted)]
+        handles = [SlurmHandle(job, self.queue, Queued(
+            job_id=entry.job_id, folder=str(self.submitit.folder), tasks=self.tasks))
+            for job, entry in zip(jobs, submitted)]
         self.devices = max(self.devices, self.tasks * min(self.jobs, len(jobs)))
         for handle in handles:
             handle.note()
@@ -259,10 +268,10 @@ class SlurmExecutor:
     def adopt(self, job: Job) -> SlurmHandle | None:
         """The job of an earlier sweep that is queued or at work on one of the runs."""
         for folder in job.folders:
-            noted = read_json(folder / 'slurm.json')
-            if noted is None:
+            queued = Queued.read(folder / 'slurm.json')
+            if queued is None:
                 continue
-            handle = SlurmHandle(job, self.queue, **noted)
+            handle = SlurmHandle(job, self.queue, queued)
             state = self.queue.state(handle.job_id)
             if state is not None and state not in ENDED and not handle.outcomes():
                 return handle
@@ -284,18 +293,18 @@ class Queue:
 
     def __init__(self) -> None:
         self.states: dict[str, str] | None = None
-        self.asked = -math.inf
+        self.refreshed = -math.inf
 
     def state(self, job_id: str) -> str | None:
         """The state of a job; None if Slurm does not know it."""
-        if time.monotonic() - self.asked > LOOK:
-            self.look()
+        if time.monotonic() - self.refreshed > REFRESH:
+            self.refresh()
         return 'UNKNOWN' if self.states is None else self.states.get(job_id)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Ask Slurm; if that fails, the old states stand."""
         self.states = find_states('--user', str(os.getuid())) or self.states
-        self.asked = time.monotonic()
+        self.refreshed = time.monotonic()
 
 
 def find_states(*which: str) -> dict[str, str] | None:
@@ -321,7 +330,7 @@ def cancel(handles: list[SlurmHandle]) -> None:
     deadline = time.monotonic() + CANCELLED
     while going and time.monotonic() < deadline:
         time.sleep(1)
-        queue.look()
+        queue.refresh()
         going = {job_id for job_id in going
                  if queue.state(job_id) not in ENDED | {None}}
 

@@ -1,8 +1,9 @@
 """Collect the numbers of a suite from the folders of its runs."""
 from collections import defaultdict
 
-from vita_mm.harness.run.folder import ABSENT, DONE, FAILED, STALE
+from vita_mm.harness.run.folder import ABSENT, STALE
 from vita_mm.harness.run.plan import Place, Plan, Run
+from vita_mm.harness.run.result import DONE, FAILED
 from vita_mm.harness.spec.published import read_published
 
 from .results import Cell, RowResult, TableResult, others_of
@@ -35,12 +36,12 @@ def collect(places: list[Place], paper) -> Cell:
     for place in places:
         if place.run.done:
             measure(cell, place)
-    states = [run.standing.state for run in causes]
+    states = [run.status.state for run in causes]
     cell.state = next((state for state in ORDER if state in states),
                       DONE if cell.values else cell.state)
     for run in causes:
         if cell.error is None and cell.state in (FAILED, ABSENT) \
-                and run.standing.state == cell.state:
+                and run.status.state == cell.state:
             cell.error = last_words(run)
     return cell
 
@@ -48,12 +49,12 @@ def collect(places: list[Place], paper) -> Cell:
 def cause_of(run: Run) -> Run:
     """The run that says how this one stands: its training, where that was not done."""
     trained = run.trained
-    return trained if trained and trained.standing.state in (FAILED, ABSENT) else run
+    return trained if trained and trained.status.state in (FAILED, ABSENT) else run
 
 
 def measure(cell: Cell, place: Place) -> None:
     """Add the numbers of one seed."""
-    metrics, column = place.run.folder.metrics, place.column
+    metrics, column = place.run.folder.result.metrics, place.column
     prefix = column.metric.rpartition('acc/')[0] + 'acc/'
     if column.metric not in metrics:
         cell.state, cell.error = FAILED, (
@@ -64,15 +65,16 @@ def measure(cell: Cell, place: Place) -> None:
     cell.folders[place.seed] = place.run.folder.path
     if column.std is not None:
         cell.spreads[place.seed] = metrics[column.std] * column.scale
-    if f'{prefix}videos_read' in metrics:
+    if f'{prefix}videos_read' in metrics:  # MMAction2's own metrics do not count them
         cell.videos = int(metrics[f'{prefix}videos_read'])
-        cell.unreadable = int(metrics[f'{prefix}videos_unreadable'])
+        cell.unreadable = int(metrics.get(f'{prefix}videos_unreadable', 0))
 
 
-def last_words(run: Run) -> str:
+def last_words(run: Run) -> str | None:
     """Why a run failed or cannot be run, in a line; the log has the rest."""
-    lines = (run.folder.status or {}).get('last_lines') or []
-    return '; '.join([*run.standing.reasons, *lines[-1:]]) or None
+    result = run.folder.result
+    lines = result.last_lines if result is not None else []
+    return '; '.join([*run.status.reasons, *lines[-1:]]) or None
 
 
 def find_machine(plan: Plan) -> dict[str, str]:
@@ -80,11 +82,9 @@ def find_machine(plan: Plan) -> dict[str, str]:
     found: dict[str, dict[str, None]] = defaultdict(dict)
     for run in plan.runs.values():
         if run.done:
-            manifest = run.folder.manifest
-            # Runs of before it was recorded have no precision; theirs was float32.
-            precision = manifest.get('precision', 'float32')
-            for key, value in {**manifest['environment'], **manifest['git'],
-                               'precision': precision}.items():
-                found[key.removeprefix('env.')][str(value)] = None
+            result = run.folder.result
+            for key, value in {**result.environment, **result.git,
+                               'precision': result.precision}.items():
+                found[key.removeprefix('env.')][value] = None
     return {key: ', '.join(values) for key, values in found.items()
             if not key.startswith('mlflow.')}

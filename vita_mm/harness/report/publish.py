@@ -11,11 +11,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from vita_mm.errors import UserError
+from vita_mm.harness.run.result import Result, read_result
 from vita_mm.harness.spec.suite import Suite
-from vita_mm.io.checkpoints import read_tensors
+from vita_mm.io.checkpoints import read_tensors, write_atomically
+from vita_mm.io.files import replacing
 from vita_mm.models.common.description import KEY
 from vita_mm.tracking import Journal, ServerAway, find_journals, redact, sync
 from vita_mm.tracking.journal import now
@@ -151,8 +151,8 @@ class Publisher:
 
     def _publish_row(self, result: TableResult, row: RowResult, seed: int) -> None:
         metrics = dict(self._metrics(row, seed))
-        datasets = [dataset for path in folders_of(row, seed)
-                    for dataset in read_manifest(path).get('datasets', [])]
+        datasets = [dataset.to_json() for path in folders_of(row, seed)
+                    for dataset in result_in(path).datasets]
         journal = self._child(result, row, f'seed {seed}', [metrics, datasets])
         about = self._about(result, row, seed)
         if not is_ended(journal):
@@ -225,10 +225,11 @@ class Publisher:
     def _register(self, row: RowResult, seed: int, journal: Journal, metrics: dict
                   ) -> None:
         """Make the trained tensors a version of a registered model."""
-        checkpoint = read_manifest(headline(row).folders[seed]).get('checkpoint')
-        if not checkpoint:
+        folder = headline(row).folders[seed]
+        weights = result_in(folder).weights
+        if weights is None:
             return
-        tags = {'checkpoint.sha256': checkpoint['sha256'], 'suite': self.suite.name,
+        tags = {'checkpoint.sha256': weights.sha256, 'suite': self.suite.name,
                 'row': row.row.id}
         tags |= {key: str(value) for key, value in metrics.items()}
         known = [record['tags'] for record, _ in journal.read()
@@ -236,16 +237,16 @@ class Publisher:
         if tags in known:
             return
         try:
-            content = read_tensors(checkpoint['path'])
+            content = read_tensors(folder / weights.path)
         except UserError as error:
             print(f'{row.row.id} is not registered as a model: {error}', flush=True)
             return
         # A folder of its own: a version must not change when there is a next one.
-        path = f'model/{checkpoint["sha256"][:12]}/model.pth'
+        path = f'model/{weights.sha256[:12]}/model.pth'
         file = journal.folder / 'files' / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        meta = {KEY: content['meta'][KEY]} if KEY in content['meta'] else {}
-        torch.save(dict(meta=meta, state_dict=content['state_dict']), file)
+        described = content.get('meta', {}).get(KEY)  # not of every system
+        write_atomically(dict(meta={} if described is None else {KEY: described},
+                              state_dict=content['state_dict']), file)
         name = '-'.join(['vita_mm', self.suite.name, row.row.table, row.row.name])
         journal.write('model', path=path, tags=tags, name=re.sub(r'[^\w.\- ]', '_', name))
 
@@ -268,8 +269,16 @@ def folders_of(row: RowResult, seed: int) -> list[Path]:
     return list(dict.fromkeys(cell.folders[seed] for cell in row.cells.values()))
 
 
-def read_manifest(folder: Path) -> dict:
-    return json.loads((folder / 'manifest.json').read_text(encoding='utf-8'))
+def result_in(folder: Path) -> Result:
+    """The result that a number comes from.
+
+    Raises:
+        UserError: if it is there no more.
+    """
+    result = read_result(folder)
+    if result is None:
+        raise UserError(f'{folder} has lost its result: run the suite again')
+    return result
 
 
 def last_tags(journal: Journal) -> dict[str, str]:
@@ -298,8 +307,8 @@ def attach_file(journal: Journal, path: Path, name: str) -> None:
     # First, so that a call that is killed before the copy is whole is made up for.
     journal.write('file', path=name)
     journal.release()
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, copy)
+    with replacing(copy) as partial:
+        shutil.copyfile(path, partial)
 
 
 def is_ended(journal: Journal) -> bool:

@@ -2,7 +2,6 @@
 import base64
 import html
 import io
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from vita_mm.errors import printable
 from vita_mm.harness.spec.suite import Suite
+from vita_mm.io.files import write_bytes
 
 from .claims import check_claim, order_agreement
 from .figures import draw
@@ -74,8 +74,8 @@ def write_report(suite: Suite, results: list[TableResult], machine: dict[str, st
     images = {}
     for result in results:
         name = result.table.name
-        write(folder / f'tables/{name}.csv', to_csv(suite, result).encode())
-        write(folder / f'tables/{name}.tex', to_latex(suite, result).encode())
+        write_bytes(folder / f'tables/{name}.csv', to_csv(suite, result).encode())
+        write_bytes(folder / f'tables/{name}.tex', to_latex(suite, result).encode())
         figure = draw(result, suite)
         for kind in ('png', 'pdf'):
             path = f'figures/{name}.{kind}'
@@ -84,21 +84,14 @@ def write_report(suite: Suite, results: list[TableResult], machine: dict[str, st
                 continue
             content = io.BytesIO()
             figure.savefig(content, format=kind, dpi=160)
-            write(folder / path, content.getvalue())
+            write_bytes(folder / path, content.getvalue())
             if kind == 'png':
                 images[path] = content.getvalue()
     text = make_markdown(suite, results, machine, images)
-    write(folder / 'report.md', text.encode())
+    write_bytes(folder / 'report.md', text.encode())
     page = folder / 'report.html'
-    write(page, make_page(suite.title, text, images).encode())
+    write_bytes(page, make_page(suite.title, text, images).encode())
     return page
-
-
-def write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'{path.name}.part')
-    partial.write_bytes(content)
-    os.replace(partial, path)
 
 
 def make_markdown(suite: Suite, results: list[TableResult], machine: dict[str, str],

@@ -10,8 +10,10 @@ import hashlib
 import importlib.util
 import os
 import site
+import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 import mmaction.registry  # noqa: F401  (children of MMEngine's registries)
@@ -25,7 +27,7 @@ CARRIERS = tuple(f'{OURS}.{name}' for name in (
     'models.common.description', 'tracking', 'version'))
 # How a run is put together, whatever classes it has: of these modules what is reached
 # from these functions.
-PATHS = {f'{OURS}.harness.run.execute': ('divide_batch', 'train', 'test'),
+PATHS = {f'{OURS}.harness.run.execute': ('divide_batch', 'equip', 'train', 'test'),
          f'{OURS}.engine.runs': ('build_runner', 'keep_test_only')}
 LIBRARIES = tuple({os.path.join(os.path.realpath(path), '') for path in (
     *(sysconfig.get_path(name) for name in (
@@ -50,6 +52,28 @@ def digest_code(types: Iterable[str | type], plugins: Iterable[str] = ()
     for module in PATHS:
         closure.add(module)
     return closure.digests()
+
+
+def stock_libraries(types: Iterable[str | type]) -> dict[str, str]:
+    """The versions of the installed libraries that classes are of, by library.
+
+    Of what decides a system, where that is not our code: MMAction2's recognizers, say.
+    """
+    registered, closure, found = find_registered(), Closure(), {}
+    for kind in types:
+        for module in modules_of(kind, registered):
+            top = module.partition('.')[0]
+            if closure.file_of(module) is None and top != OURS:
+                found[top] = version_of(top)
+    return found
+
+
+def version_of(library: str) -> str:
+    module = sys.modules.get(library)
+    try:
+        return getattr(module, '__version__', None) or metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return 'of unknown version'
 
 
 class Closure:
@@ -81,12 +105,7 @@ class Closure:
         """Follow classes as configs name them."""
         registered = find_registered()
         for kind in types:
-            if isinstance(kind, str):
-                found = registered.get(kind) or registered.get(kind.rpartition('.')[2])
-                modules = found or [kind.rpartition('.')[0]]
-            else:
-                modules = [kind.__module__]
-            for module in filter(None, modules):
+            for module in modules_of(kind, registered):
                 self.add(module)
 
     def add(self, module: str) -> None:
@@ -100,12 +119,11 @@ class Closure:
         for parent in parents_of(module):
             if not module.startswith(f'{OURS}.'):  # ours only pass names on
                 self.add(parent)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
+        for node in imports_of(tree):
+            for alias in node.names:
+                if isinstance(node, ast.Import):
                     self._follow_import(alias, tree)
-            elif isinstance(node, ast.ImportFrom):
-                for alias in node.names:
+                else:
                     self.follow(self.origin(module, node), alias.name)
 
     def _follow_import(self, alias: ast.alias, tree: ast.Module) -> None:
@@ -139,7 +157,7 @@ class Closure:
     def sources(self, package: str, tree: ast.Module, name: str
                 ) -> Iterator[tuple[str, str]]:
         """Where a package has a name from, with its name there."""
-        for node in ast.walk(tree):
+        for node in imports_of(tree):
             if isinstance(node, ast.ImportFrom):
                 origin = self.origin(package, node)
                 for alias in node.names:
@@ -200,6 +218,14 @@ class Closure:
         return None if installed and top not in self.followed else file
 
 
+def modules_of(kind: str | type, registered: dict[str, list[str]]) -> list[str]:
+    """The modules that may define a class as a config names it."""
+    if isinstance(kind, type):
+        return [kind.__module__]
+    found = registered.get(kind) or registered.get(kind.rpartition('.')[2])
+    return list(filter(None, found or [kind.rpartition('.')[0]]))
+
+
 def find_registered() -> dict[str, list[str]]:
     """Name to modules of everything that is in MMEngine's registries or below."""
     found: dict[str, list[str]] = {}
@@ -228,6 +254,14 @@ def dotted(node: ast.AST) -> str | None:
     return None
 
 
+@functools.lru_cache(1024)
+def imports_of(tree: ast.Module) -> list[ast.Import | ast.ImportFrom]:
+    """All imports of a module, those within its functions included."""
+    return [node for node in ast.walk(tree)
+            if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
+@functools.lru_cache(1024)
 def definitions(tree: ast.Module) -> dict[str, ast.stmt]:
     """What a module defines itself, by name."""
     found = {}
@@ -241,7 +275,8 @@ def definitions(tree: ast.Module) -> dict[str, ast.stmt]:
     return found
 
 
-def reduced(tree: ast.Module, names: Iterable[str]) -> ast.Module:
+@functools.lru_cache(64)
+def reduced(tree: ast.Module, names: tuple[str, ...]) -> ast.Module:
     """A module with only what these names need, its imports included."""
     known, waiting, used = definitions(tree), list(names), set()
     while waiting:

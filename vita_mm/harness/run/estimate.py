@@ -20,10 +20,11 @@ class Estimates:
         self.precision = plan.suite.estimates_precision
         self.taken: dict[str, list[float]] = {}
         for run in plan.runs.values():
-            seconds = (run.folder.status or {}).get('seconds')
-            if seconds is not None:
-                processes = int(run.folder.manifest['environment']['env.world_size'])
-                self.taken.setdefault(self._kind(run), []).append(seconds * processes)
+            result = run.folder.result
+            if result is not None and result.seconds is not None:
+                processes = int(result.environment.get('env.world_size', 1))
+                self.taken.setdefault(self._kind(run), []).append(
+                    result.seconds * processes)
 
     def _kind(self, run: Run) -> str:
         return f'{run.source} {run.trains} {precision(run)}'

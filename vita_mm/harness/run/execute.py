@@ -18,11 +18,12 @@ from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.runner import Runner
 
+from vita_mm.engine.plugins import add_to_path
 from vita_mm.engine.runs import build_runner, join_group, keep_test_only
 from vita_mm.errors import UserError, cli_errors
 from vita_mm.io.checkpoints import newest_whole_checkpoint, read_tensors, write_atomically
 from vita_mm.io.digests import TRUST, TRUSTED, digest_file
-from vita_mm.io.files import hold, write_json
+from vita_mm.io.files import lock
 from vita_mm.tracking import guard
 from vita_mm.tracking.probes import (
     attempt,
@@ -34,7 +35,13 @@ from vita_mm.tracking.probes import (
 )
 from vita_mm.tracking.values import only_numbers
 
-from .folder import DONE, RunFolder
+from .folder import RunFolder
+from .inputs import check_code
+from .records import Inputs, Manifest
+from .result import DONE, Dataset, Weights
+
+# Tracking, and checkpoints that load as tensors only and from which a training goes on.
+HOOKS = ('ExactResumeHook', 'TrackingHook')
 
 
 def main() -> None:
@@ -46,13 +53,14 @@ def main() -> None:
     folders = [RunFolder(path) for path in args.folders]
     join_group(Config(dict(launcher=args.launcher,
                            env_cfg=dict(dist_cfg=dict(backend='nccl')))))
-    held = []  # locks, for as long as this process lives
+    locks = []  # for as long as this process lives
     for folder in folders:
         append_output_to(folder.log)
         # A job of an earlier sweep may still be at work there.
         if is_main_process():
-            held.append(hold(folder.path / 'lock', f'{folder.path} is being run'))
-        if (folder.status or {}).get('state') != DONE:
+            locks.append(lock(folder.path / 'lock', f'{folder.path} is being run'))
+        result = folder.result
+        if result is None or result.state != DONE:
             execute(folder, args.launcher)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
@@ -68,42 +76,80 @@ def append_output_to(path: Path) -> None:
 
 
 def execute(folder: RunFolder, launcher: str) -> None:
-    """Train or evaluate; write what came out, the status last."""
+    """Train or evaluate, and write what came out.
+
+    Raises:
+        UserError: if the folder asks for nothing, or what was read has changed since.
+    """
     start = time.monotonic()
-    asked = folder.asked
+    manifest = folder.manifest
+    if manifest is None:
+        raise UserError(f'{folder.path} holds no run.json that says what to run')
+    add_to_path(manifest.python_path)
     config = Config.fromfile(folder.path / 'config.py')
+    check_code(config, manifest.inputs)
     config.launcher = launcher
     config.work_dir = str(folder.work)
-    config.experiment_name = asked['name']
-    for backend in config.visualizer.vis_backends:
-        if backend.type == 'MLflowTracking':
-            backend.update(parent=asked['parent'],
-                           tags={'suite': asked['suite'], 'run': asked['name']})
-    trained = asked['trained'] and RunFolder(asked['trained'])
-    if trained:
+    config.experiment_name = manifest.name
+    equip(config, manifest)
+    trained = RunFolder(manifest.trained) if manifest.trained else None
+    if trained is not None:
         # Not known before the training is done, and that may have been a moment ago.
-        asked['inputs']['weights'] = trained.manifest['checkpoint']['sha256']
+        manifest = manifest.model_copy(update=dict(inputs=manifest.inputs.model_copy(
+            update=dict(weights=trained_weights(trained).sha256))))
         if is_main_process():
-            write_json(folder.path / 'run.json', asked)
+            folder.write_manifest(manifest)
     # The digests of this run are compared with those that the plan made.
     os.environ[TRUST] = str(int(any(
-        digest.startswith(TRUSTED) for digest in asked['inputs']['data'].values())))
+        digest.startswith(TRUSTED) for digest in manifest.inputs.data.values())))
     run = train if config.get('train_cfg') else test
     runner, metrics, checkpoint = run(config, trained)
     if is_main_process():
-        manifest = make_manifest(runner, asked, checkpoint)
-        check_data(manifest, asked['inputs'])
-        if trained:  # once more, for the file was read in between
-            check_weights(checkpoint, trained, manifest['checkpoint']['sha256'])
-        folder.finish(manifest, metrics, time.monotonic() - start)
+        datasets = [Dataset(**found) for found in attempt(
+            find_datasets, dict(train=runner._train_loop, test=runner._test_loop))]
+        check_data(datasets, manifest.inputs)
+        weights = checkpoint and Weights(
+            path=os.path.relpath(checkpoint.resolve(), folder.path.resolve()),
+            sha256=digest_file(checkpoint))
+        if trained is not None:  # once more, for the file was read in between
+            check_weights(checkpoint, trained, weights.sha256)
+        folder.finish(
+            seconds=time.monotonic() - start, name=manifest.name, seed=runner.seed,
+            metrics=metrics, weights=weights, datasets=datasets, command=sys.argv,
+            precision=runner.cfg.get('precision') or 'float32',
+            clip=attempt(find_clip, runner.model),
+            environment=attempt(find_environment),
+            git=attempt(find_git, Path(__file__).parent))
     if torch.distributed.is_initialized():
         barrier()
 
 
+def equip(config: Config, manifest: Manifest) -> None:
+    """Give a config what a run of a suite needs, whoever wrote it: one of MMAction2's
+    own knows neither MLflow nor checkpoints that load as tensors only."""
+    hooks = config.setdefault('custom_hooks', []) or []
+    given = {hook.get('type') for hook in hooks if isinstance(hook, dict)}
+    config.custom_hooks = [*hooks, *(dict(type=name) for name in HOOKS
+                                     if name not in given)]
+    visualizer = config.get('visualizer') or dict(type='Visualizer')
+    backends = list(visualizer.get('vis_backends') or [])
+    if not any(backend.get('type') == 'MLflowTracking' for backend in backends):
+        backends.append(dict(type='MLflowTracking'))
+    for backend in backends:
+        if backend.get('type') == 'MLflowTracking':
+            backend.update(parent=manifest.parent,
+                           tags=dict(suite=manifest.suite, run=manifest.name))
+    config.visualizer = dict(visualizer, vis_backends=backends)
+    # The last weights count: no choice is made on a test set.
+    checkpoint = config.setdefault('default_hooks', {}).setdefault(
+        'checkpoint', dict(type='CheckpointHook', interval=1))
+    if checkpoint:
+        checkpoint.update(save_best=None)
+
+
 def train(config: Config, _) -> tuple[Runner, dict, Path]:
-    """Train to the end; the last weights count, no choice is made on a test set."""
+    """Train to the end, from the newest whole checkpoint on if there is one."""
     divide_batch(config, get_world_size())
-    config.default_hooks.checkpoint.save_best = None
     newest = newest_whole_checkpoint(config.work_dir)
     if newest is not None:
         config.load_from, config.resume = str(newest), True
@@ -134,8 +180,9 @@ def keep_weights(work_dir: str) -> Path:
 
 
 def test(config: Config, trained: RunFolder | None) -> tuple[Runner, dict, Path | None]:
-    checkpoint = trained and Path(trained.manifest['checkpoint']['path'])
-    if checkpoint:
+    checkpoint = None
+    if trained is not None:
+        checkpoint = trained.path / trained_weights(trained).path
         read_tensors(checkpoint)
         check_weights(checkpoint, trained, digest_file(checkpoint))
         config.load_from = str(checkpoint)
@@ -143,7 +190,19 @@ def test(config: Config, trained: RunFolder | None) -> tuple[Runner, dict, Path 
     runner = build_runner(config)
     with guard(runner):
         metrics = only_numbers(runner.test())
-    return runner, {**metrics, **(trained.metrics if trained else {})}, checkpoint
+    return runner, {**metrics, **(trained.result.metrics if trained else {})}, checkpoint
+
+
+def trained_weights(trained: RunFolder) -> Weights:
+    """What a training left.
+
+    Raises:
+        UserError: if it is not done.
+    """
+    result = trained.result
+    if result is None or result.weights is None:
+        raise UserError(f'{trained.path} is no training that is done: run it first')
+    return result.weights
 
 
 def check_weights(checkpoint: Path, trained: RunFolder, digest: str) -> None:
@@ -152,7 +211,7 @@ def check_weights(checkpoint: Path, trained: RunFolder, digest: str) -> None:
     Raises:
         UserError: if the file has another digest than the training recorded.
     """
-    expected = trained.manifest['checkpoint']['sha256']
+    expected = trained_weights(trained).sha256
     if digest != expected:
         raise UserError(
             f'{checkpoint} is not what was trained: its SHA-256 is {digest[:12]}…, that '
@@ -163,14 +222,15 @@ def check_weights(checkpoint: Path, trained: RunFolder, digest: str) -> None:
 def divide_batch(config: Config, processes: int) -> None:
     """Keep the clips of a step, whatever the number of processes.
 
-    ``auto_scale_lr.base_batch_size`` is the total; a process takes at most the
-    ``batch_size`` of the config at once and accumulates gradients beyond that.
+    ``auto_scale_lr.base_batch_size`` is the total, the ``batch_size`` of the config where
+    there is none; a process takes at most that ``batch_size`` at once and accumulates
+    gradients beyond that.
 
     Raises:
         UserError: if the total cannot be divided so.
     """
-    total = config.auto_scale_lr.base_batch_size
-    most = config.train_dataloader.batch_size
+    most = config.train_dataloader.get('batch_size', 1)  # MMEngine's own default
+    total = (config.get('auto_scale_lr') or {}).get('base_batch_size', most)
     share, rest = divmod(total, processes)
     steps = next((n for n in range(1, share + 1)
                   if share % n == 0 and share // n <= most), 0)
@@ -182,26 +242,12 @@ def divide_batch(config: Config, processes: int) -> None:
         config.optim_wrapper.accumulative_counts = steps
 
 
-def make_manifest(runner: Runner, asked: dict, checkpoint: Path | None) -> dict:
-    loops = dict(train=runner._train_loop, test=runner._test_loop)
-    return dict(
-        name=asked['name'], seed=runner.seed, command=sys.argv,
-        precision=runner.cfg.get('precision') or 'float32',
-        environment=attempt(find_environment),
-        git=attempt(find_git, Path(__file__).parent),
-        clip=attempt(find_clip, runner.model),
-        datasets=attempt(find_datasets, loops) or [],
-        checkpoint=checkpoint and dict(path=str(checkpoint.resolve()),
-                                       sha256=digest_file(checkpoint)))
-
-
-def check_data(manifest: dict, inputs: dict) -> None:
+def check_data(datasets: list[Dataset], inputs: Inputs) -> None:
     """The numbers must be of the data that the plan saw."""
-    for dataset in manifest['datasets']:
-        expected = inputs['data'].get(dataset['context'])
-        if expected not in (None, dataset['digest']):
-            raise UserError(f'{dataset["source"]} or its videos changed while the '
-                            'suite ran: start it again')
+    for dataset in datasets:
+        if inputs.data.get(dataset.context) not in (None, dataset.digest):
+            raise UserError(f'{dataset.source} or its videos changed while the suite '
+                            'ran: start it again')
 
 
 if __name__ == '__main__':

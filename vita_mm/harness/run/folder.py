@@ -4,28 +4,27 @@
 - ``work/``: checkpoints, the journal for MLflow, and in the end ``weights.pth``, the last
   weights without the optimizer: what is evaluated;
 - ``log.txt``: everything it printed;
-- ``manifest.json``: versions, hardware, git state, seed, data, CLIP, checkpoint;
-- ``metrics.json``: the numbers;
-- ``status.json``: ``done`` or ``failed``, written last.
+- ``result.json``: how it ended, written last: numbers, weights, data, CLIP, versions.
 """
 import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vita_mm.io.files import read_json, write_json
+from mmengine.config import Config
 
 from .inputs import differences
+from .records import Inputs, Manifest
+from .result import DONE, FAILED, NAME, OLDER, Result, read_result
 
-DONE, STALE, FAILED, INTERRUPTED, ABSENT = (
-    'done', 'stale', 'failed', 'interrupted', 'not run')
+STALE, INTERRUPTED, ABSENT = 'stale', 'interrupted', 'not run'
 # What MMEngine's CheckpointHook writes.
 CHECKPOINTS = ('epoch_*.pth', 'iter_*.pth', 'best_*.pth', 'last_checkpoint')
 LAST_WORDS = 12  # lines of the log that a failure keeps
 
 
 @dataclass
-class Standing:
+class Status:
     """How a run stands: its state and, where it is not done, why."""
     state: str
     reasons: list[str] = field(default_factory=list)
@@ -34,77 +33,78 @@ class Standing:
 class RunFolder:
     """Reads and writes the files of a run."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.log = self.path / 'log.txt'
         self.work = self.path / 'work'
-        self.weights = self.work / 'weights.pth'
 
     @property
-    def status(self) -> dict | None:
-        return read_json(self.path / 'status.json')
+    def manifest(self) -> Manifest | None:
+        """What was asked for."""
+        return Manifest.read(self.path / 'run.json')
 
     @property
-    def metrics(self) -> dict:
-        return read_json(self.path / 'metrics.json') or {}
+    def result(self) -> Result | None:
+        """What came out; None as long as the run has not ended."""
+        return read_result(self.path)
 
     @property
-    def manifest(self) -> dict:
-        return read_json(self.path / 'manifest.json') or {}
+    def weights(self) -> Path | None:
+        """The file that the result names, of a training that is done or an evaluation."""
+        result = self.result
+        return self.path / result.weights.path if result and result.weights else None
 
-    @property
-    def asked(self) -> dict | None:
-        return read_json(self.path / 'run.json')
-
-    def standing(self, inputs: dict, trust_code: bool = False) -> Standing:
+    def status(self, inputs: Inputs, trust_code: bool = False) -> Status:
         """How the run with these inputs stands."""
-        asked = self.asked
-        if asked is None:
-            return Standing(ABSENT)
-        status = self.status
-        changed = differences(asked['inputs'], inputs, trust_code)
+        manifest = self.manifest
+        if manifest is None:
+            return Status(ABSENT)
+        result = self.result
+        changed = differences(manifest.inputs, inputs, trust_code)
         if changed:
-            return Standing(STALE if status else ABSENT, changed)
-        if status is None:
-            return Standing(INTERRUPTED)
-        error = status.get('error')
-        return Standing(status['state'], [error] if error else [])
+            return Status(STALE if result else ABSENT, changed)
+        if result is None:
+            return Status(INTERRUPTED)
+        return Status(result.state, [result.error] if result.error else [])
 
     def set_aside(self, place: Path) -> None:
         """Move what another run left here, if there is anything worth keeping."""
-        if self.status is not None or self.work.exists():
+        if self.result is not None or self.work.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             os.replace(self.path, f'{place}-{time.strftime("%Y%m%d_%H%M%S")}')
 
-    def ask(self, config, asked: dict) -> None:
-        """Prepare the folder for a run."""
-        (self.path / 'status.json').unlink(missing_ok=True)
+    def create(self, config: Config, manifest: Manifest) -> None:
+        """Prepare the folder for a run; an older result in it is gone."""
+        for name in (NAME, *OLDER):
+            (self.path / name).unlink(missing_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)
         config.dump(self.path / 'config.py')
-        write_json(self.path / 'run.json', asked)
+        self.write_manifest(manifest)
 
-    def finish(self, manifest: dict, metrics: dict, seconds: float) -> None:
-        write_json(self.path / 'manifest.json', manifest)
-        write_json(self.path / 'metrics.json', metrics)
-        self._write_status(DONE, seconds=seconds)
+    def write_manifest(self, manifest: Manifest) -> None:
+        manifest.write(self.path / 'run.json')
+
+    def finish(self, **fields) -> None:
+        """Write the result of a run that is done: fields of :class:`Result`."""
+        self._write(state=DONE, **fields)
+
+    def fail(self, why: str) -> None:
+        """Record a failure with the last lines of the log."""
+        self._write(state=FAILED, error=why, last_lines=self.last_lines())
+
+    def _write(self, **fields) -> None:
+        Result(time=time.strftime('%Y-%m-%dT%H:%M:%S%z'), **fields).write(
+            self.path / NAME)
 
     def prune(self) -> None:
-        """Remove the checkpoints to resume from; what the manifest names stays."""
-        kept = (self.manifest.get('checkpoint') or {}).get('path')
-        if kept is None or not os.path.isfile(kept):
+        """Remove the checkpoints to resume from; what the result names stays."""
+        kept = self.weights
+        if kept is None or not kept.is_file():
             return
         for pattern in CHECKPOINTS:
             for file in self.work.glob(pattern):
                 if not os.path.samefile(file, kept):
                     file.unlink()
-
-    def fail(self, why: str) -> None:
-        """Record a failure with the last lines of the log."""
-        self._write_status(FAILED, error=why, last_lines=self.last_lines())
-
-    def _write_status(self, state: str, **fields) -> None:
-        write_json(self.path / 'status.json', dict(
-            state=state, time=time.strftime('%Y-%m-%dT%H:%M:%S%z'), **fields))
 
     def last_lines(self) -> list[str]:
         try:

@@ -2,6 +2,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -9,13 +10,16 @@ from mmaction.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from vita_mm.engine.plugins import plugins_of
 from vita_mm.engine.recipe import OBSERVERS as OBSERVER_TYPES
 from vita_mm.errors import UserError
 from vita_mm.io.digests import TRUSTED, digest_files, digests_of, trusts_data
+from vita_mm.io.files import locate
 from vita_mm.labels.class_names import read_classes, read_templates
 from vita_mm.tracking.values import flatten
 
-from .closure import digest_code
+from .closure import digest_code, stock_libraries
+from .records import Inputs
 
 ALWAYS = ('model', 'data_preprocessor', 'custom_hooks', 'default_hooks')
 TRAINING = (*ALWAYS, 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler',
@@ -29,15 +33,12 @@ IDLE = {'auto_scale_lr.enable', 'train_cfg.val_interval', 'train_cfg.val_begin',
         *(f'{loop}_dataloader.{key}' for loop in ('train', 'test') for key in (
             'batch_size', 'num_workers', 'persistent_workers', 'pin_memory',
             'prefetch_factor'))}
+# Where a model names its own class and those of its parts.
+DECIDES = re.compile(r'model\.((?!data_preprocessor\.)\w+\.)?type')
 # Hooks that only look on.
 OBSERVERS = {'runtime_info', 'timer', 'logger', 'checkpoint', 'visualization'}
-# Keys of files that are digested with what they belong to.
-DIGESTED = {'ann_file', 'arch', 'classes', 'pretrained'}
-
-
-def find_inputs(config: Config, weights: str | None = None) -> dict:
-    """The inputs of one run, see :meth:`Inputs.of`."""
-    return dict(Inputs().of(config), weights=weights)
+# Keys of files that are digested with what they belong to: a last word, or all of a key.
+DIGESTED = {'ann_file', 'classes', 'model.clip.arch', 'model.clip.pretrained'}
 
 
 class Part(NamedTuple):
@@ -47,17 +48,17 @@ class Part(NamedTuple):
         value: MMEngine's, of which this is.
         settings: the same as plain dicts and lists.
         leaves: dotted key to value, without those that are idle.
-        types: the classes that are named.
+        types: dotted key to the class that is named there.
         paths: dotted key to what may be a file.
     """
     value: object
     settings: object
     leaves: dict[str, str]
-    types: frozenset
+    types: dict[str, str | type]
     paths: dict[str, str]
 
 
-class Inputs:
+class InputFinder:
     """Finds the inputs of runs; what they share is looked at once.
 
     Args:
@@ -71,36 +72,35 @@ class Inputs:
         self._datasets: dict[str, tuple[str, str] | UserError] = {}
         self._files: dict[str, str | None] = {}
 
-    def of(self, config: Config) -> dict:
-        """The inputs of a run, in parts that can be compared one by one.
+    def of(self, config: Config) -> Inputs:
+        """The inputs of a run; ``weights`` are not known here.
 
         Args:
             config: resolved; it trains if it has a ``train_cfg``.
-
-        Returns:
-            ``config`` (dotted key to value), ``code`` (file to digest), ``data`` (loop,
-            list or key to digest), ``looks`` (loop to the digest of the sizes and times
-            of its videos), ``clip`` (file to digest), ``weights`` (digest of the
-            checkpoint that is evaluated, not known here: None), and ``missing``: why
-            some of these files cannot be read, if so.
         """
-        trains = config.get('train_cfg') is not None
-        parts = {key: self._part(key, config.get(key))
-                 for key in (TRAINING if trains else TESTING)
-                 if config.get(key) is not None}
+        parts = self._parts_of(config)
         leaves = dict(precision=repr(config.get('precision') or 'float32'))
         for part in parts.values():
             leaves.update(part.leaves)
-        found = dict(config=leaves, code=self._find_code(parts, config), data={},
-                     looks={}, clip={}, weights=None, missing=None)
+        found = dict(data={}, looks={}, clip={}, missing=None)
         try:
-            self._find_files(found, parts, 'train' if trains else 'test')
+            self._find_files(found, parts,
+                             'test' if config.get('train_cfg') is None else 'train')
             weights = config.get('load_from')
             if weights:
                 found['data']['load_from'] = self._digest(weights) or weights
         except (UserError, OSError) as error:
             found['missing'] = str(error)
-        return found
+        return Inputs(config=leaves, code=self._find_code(parts, config), **found)
+
+    def code_of(self, config: Config) -> dict[str, str]:
+        """The digests of the code alone, see :class:`Inputs`."""
+        return self._find_code(self._parts_of(config), config)
+
+    def _parts_of(self, config: Config) -> dict[str, Part]:
+        keys = TESTING if config.get('train_cfg') is None else TRAINING
+        return {key: self._part(key, config.get(key)) for key in keys
+                if config.get(key) is not None}
 
     def _part(self, key: str, value) -> Part:
         """Configs share most of their parts, which are not changed in place."""
@@ -112,31 +112,34 @@ class Inputs:
                 value, settings,
                 {name: repr(leaf) for name, leaf in flatten({key: settings})
                  if name not in IDLE},
-                frozenset(leaf for name, leaf in named if last_word(name) in (
-                    'type', 'constructor') and isinstance(leaf, (str, type))),
-                {name: leaf for name, leaf in named if last_word(name) not in DIGESTED
+                {name: leaf for name, leaf in named if last_word(name) in (
+                    'type', 'constructor') and isinstance(leaf, (str, type))},
+                {name: leaf for name, leaf in named
+                 if not {name, last_word(name)} & DIGESTED
                  and isinstance(leaf, str) and {'.', os.sep} & set(leaf)})
         return known
 
     def _find_code(self, parts: dict[str, Part], config: Config) -> dict[str, str]:
-        types = frozenset().union(*(part.types for part in parts.values()))
+        types = frozenset().union(*(part.types.values() for part in parts.values()))
         plugins = tuple(plugins_of(config))
         if (types, plugins) not in self._code:
             self._code[types, plugins] = digest_code(types, plugins)
-        return self._code[types, plugins]
+        model = parts['model'].types if 'model' in parts else {}
+        return {**self._code[types, plugins], **stock_libraries(
+            kind for name, kind in model.items() if DECIDES.fullmatch(name))}
 
     def _find_files(self, found: dict, parts: dict[str, Part], loop: str) -> None:
         settings = {key: part.settings for key, part in parts.items()}
-        data, model = found['data'], settings.get('model', {})
+        data = found['data']
         for name in ('arch', 'pretrained'):
-            value = model.get('clip', {}).get(name)
+            value = lookup(settings, f'model.clip.{name}')
             if isinstance(value, str):  # a tag of open_clip stands for itself
                 found['clip'][name] = self._digest(value) or value
         for part in parts.values():
             data.update((name, digest) for name, path in part.paths.items()
                         if (digest := self._digest(path)))
-        classes = model.get('cls_head', {}).get('classes')
-        if classes is not None:
+        classes = lookup(settings, 'model.cls_head.classes')
+        if isinstance(classes, (str, list, tuple)):
             data['classes'] = digest_text(repr(read_classes(classes)))
         if loop == 'test':
             data.update(self._digest_protocol(settings))
@@ -153,7 +156,8 @@ class Inputs:
             if self._digest(file) is None:
                 raise UserError(f'cannot read {file}, a list of candidates')
             yield f'candidates {number}', self._digest(file)
-        for name, templates in settings.get('test_cfg', {}).get('prompts', {}).items():
+        prompts = lookup(settings, 'test_cfg.prompts')
+        for name, templates in prompts.items() if isinstance(prompts, dict) else ():
             yield f'prompts {name}', digest_text(repr(read_templates(templates)))
 
     def _digest_dataset(self, settings: dict, loop: str) -> tuple[str, str]:
@@ -179,7 +183,8 @@ class Inputs:
     def _digest(self, path: str) -> str | None:
         """Digest of a file; None if there is none."""
         if path not in self._files:
-            self._files[path] = digest_files([path]).get(path)
+            found = locate(path)
+            self._files[path] = digest_files([found]).get(found)
         return self._files[path]
 
 
@@ -187,16 +192,20 @@ def deciding(key: str, settings):
     """What stands under a key of a config without the hooks that only look on."""
     if key == 'custom_hooks':
         return [hook for hook in settings if not isinstance(hook, dict)
-                or hook.get('type') not in OBSERVER_TYPES]
+                or last_word(str(hook.get('type'))) not in OBSERVER_TYPES]
     if key == 'default_hooks':
         return {name: hook for name, hook in settings.items() if name not in OBSERVERS}
     return settings
 
 
-def plugins_of(config: Config) -> list[str]:
-    """The modules that a config imports."""
-    imports = (config.get('custom_imports') or {}).get('imports') or []
-    return [imports] if isinstance(imports, str) else list(imports)
+def lookup(config, key: str):
+    """The value at a dotted key; None where there is none."""
+    for part in key.split('.'):
+        try:
+            config = config[int(part)] if isinstance(config, list) else config.get(part)
+        except (AttributeError, IndexError, ValueError):
+            return None
+    return config
 
 
 def last_word(key: str) -> str:
@@ -213,44 +222,60 @@ def walk(value, name: str) -> Iterator[tuple[str, object]]:
         yield name, value
 
 
-def identity(inputs: dict, *more) -> str:
+def identity(inputs: Inputs, *more) -> str:
     """One text for equal inputs, and another for others."""
-    content = [inputs[part] for part in ('config', 'code', 'data', 'clip', 'missing')]
+    content = [inputs.config, inputs.code, inputs.data, inputs.clip, inputs.missing]
     return digest_text(json.dumps([*content, *more], sort_keys=True))
 
 
-def differences(old: dict, new: dict, trust_code: bool = False) -> list[str]:
+def differences(old: Inputs, new: Inputs, trust_code: bool = False) -> list[str]:
     """Why a result with the old inputs is not one with the new; empty if it is."""
     found = []
-    for key in sorted(set(old['config']) | set(new['config'])):
-        before, after = old['config'].get(key), new['config'].get(key)
+    for key in sorted(set(old.config) | set(new.config)):
+        before, after = old.config.get(key), new.config.get(key)
         if before != after:
             found.append(f'{key}: {before} -> {after}')
     for part, name in (('code', 'code'), ('data', 'data'), ('clip', 'CLIP')):
         if part == 'code' and trust_code:
             continue
+        before, after = getattr(old, part), getattr(new, part)
         # A report can be written where the data are not: what is missing may be equal.
-        keys = set(new[part]) if new['missing'] else set(old[part]) | set(new[part])
-        changed = sorted(key for key in keys if old[part].get(key) != new[part].get(key)
+        keys = set(after) if new.missing else set(before) | set(after)
+        changed = sorted(key for key in keys if before.get(key) != after.get(key)
                          and not (part == 'data' and is_trusted(old, new, key)))
         if changed:
             found.append(f'{name} changed: {", ".join(changed)}')
     found += [f'the videos of {key} were trusted, not read: say --trust-data again, or '
-              'run it again' for key in sorted(new['data'])
+              'run it again' for key in sorted(new.data)
               if trusts(old, key) and not trusts(new, key)]
-    if old['weights'] != new['weights']:
+    if old.weights != new.weights:
         found.append('the model is trained anew')
     return found
 
 
-def is_trusted(old: dict, new: dict, key: str) -> bool:
+def check_code(config: Config, inputs: Inputs) -> None:
+    """The numbers must be of the code that the plan saw.
+
+    Raises:
+        UserError: naming the files that are others now, or are found elsewhere.
+    """
+    now = InputFinder().code_of(config)
+    changed = sorted(name for name in now.keys() & inputs.code.keys()
+                     if now[name] != inputs.code[name])
+    if changed:
+        raise UserError(f'{", ".join(changed)} changed since the run was planned, or '
+                        'another file of its name comes first on the path: start the '
+                        'suite again')
+
+
+def is_trusted(old: Inputs, new: Inputs, key: str) -> bool:
     """Whether data are not known to have changed, for one side was not read."""
-    looks = [inputs.get('looks', {}).get(key) for inputs in (old, new)]
-    return trusts(old, key) != trusts(new, key) and looks[0] == looks[1]
+    return trusts(old, key) != trusts(new, key) \
+        and old.looks.get(key) == new.looks.get(key)
 
 
-def trusts(inputs: dict, key: str) -> bool:
-    return inputs['data'].get(key, '').startswith(TRUSTED)
+def trusts(inputs: Inputs, key: str) -> bool:
+    return inputs.data.get(key, '').startswith(TRUSTED)
 
 
 def digest_text(text: str) -> str:

@@ -2,18 +2,23 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.utils import get_installed_path
 
+from vita_mm.engine.plugins import folder_of, plugins_of
 from vita_mm.engine.runs import keep_test_only, load_config, override, use_trained_model
 from vita_mm.errors import UserError
 from vita_mm.harness.spec.suite import Column, Row, Suite, Table, has_cell
-from vita_mm.io.files import read_json
+from vita_mm.io.files import locate
 
-from .folder import ABSENT, DONE, INTERRUPTED, STALE, RunFolder, Standing
-from .inputs import Inputs, identity, plugins_of
+from .folder import ABSENT, INTERRUPTED, STALE, RunFolder, Status
+from .inputs import InputFinder, identity, lookup
 from .names import Names, choose, names_of_test, names_of_training
+from .records import Inputs, RunSpec
+from .result import DONE
 
 SEED = 'randomness.seed'
 
@@ -26,7 +31,8 @@ class Recipe:
         source: config file, for estimates.
         config: resolved, without the seed. Recipes share parts of their configs, which
             are therefore never changed in place.
-        inputs: of :class:`Inputs`.
+        inputs: without the seed.
+        folders: of its config files, beside which plug-ins may lie.
         content: digest of all that decides the result.
         names: what it may be called; of an evaluation, behind its training's name.
         trained: the training whose weights are evaluated; None for frozen CLIP, and for
@@ -36,7 +42,8 @@ class Recipe:
     """
     source: str
     config: Config
-    inputs: dict
+    inputs: Inputs
+    folders: list[str]
     content: str
     names: Names
     trained: 'Recipe | None' = None
@@ -57,16 +64,17 @@ class Run:
         seed: of the training.
         folder: where it lies.
         trained: the training whose weights are evaluated, see :class:`Recipe`.
-        inputs: see :class:`Inputs`; the ``weights`` of an evaluation are None until
-            its training is done.
-        standing: whether it is done, and why not.
+        inputs: the ``weights`` of an evaluation are None until its training is done.
+        rows: ``TABLE/ROW`` of those whose numbers need it.
+        status: whether it is done, and why not.
     """
     recipe: Recipe
     seed: int
     folder: RunFolder
-    inputs: dict
+    inputs: Inputs
     trained: 'Run | None' = None
-    standing: Standing = field(default_factory=lambda: Standing(ABSENT))
+    rows: list[str] = field(default_factory=list)
+    status: Status = field(default_factory=lambda: Status(ABSENT))
 
     @property
     def name(self) -> str:
@@ -89,8 +97,16 @@ class Run:
         return changed(self.recipe.config, {SEED: self.seed}, self.name)
 
     @property
+    def spec(self) -> RunSpec:
+        """What is asked for, for the manifest in its folder."""
+        return RunSpec(
+            name=self.name, rows=self.rows, source=self.source, seed=self.seed,
+            trained=str(self.trained.folder.path.resolve()) if self.trained else None,
+            inputs=self.inputs, python_path=self.recipe.folders)
+
+    @property
     def done(self) -> bool:
-        return self.standing.state == DONE
+        return self.status.state == DONE
 
 
 @dataclass
@@ -107,7 +123,7 @@ class Plan:
     """The runs of a suite, each once, however many rows share it.
 
     Two rows share a run exactly if all that decides its result is equal: see
-    :class:`Inputs`. How they write it does not count.
+    :class:`vita_mm.harness.run.records.Inputs`. How they write it does not count.
 
     Args:
         suite: what to run.
@@ -115,7 +131,7 @@ class Plan:
         seeds: how many, for rows that train.
         options: dotted config key to value, on top of every config it fits.
         trust_code: results stay valid when our code has changed.
-        trust_data: see :class:`Inputs`.
+        trust_data: see :class:`vita_mm.harness.run.inputs.InputFinder`.
     """
 
     def __init__(self, suite: Suite, out: Path, seeds: int, options: dict | None = None,
@@ -124,15 +140,14 @@ class Plan:
         self.out = Path(out)
         self.options = {**suite.override, **(options or {})}
         self.trust_code = trust_code
-        self._inputs = Inputs(trust_data)
-        self._configs: dict[str, Config] = {}
+        self._inputs = InputFinder(trust_data)
+        self._configs: dict[Path, Config] = {}
         self.recipes: dict[str, Recipe] = {}
         cells = [(table, row, self._recipes_of(table, row))
                  for table, row in suite.rows()]
         self._name_recipes()
         self.runs: dict[str, Run] = {}
         self.places: list[Place] = []
-        self._users: dict[str, dict[str, None]] = {}
         self._evaluations: dict[str, list[Run]] = {}
         for table, row, columns in cells:
             for seed in range(seeds if row.train else 1):
@@ -172,13 +187,18 @@ class Plan:
 
     def _read(self, path: str) -> Config:
         """The config of a file with the options of the suite; it is read once."""
-        if path not in self._configs:
-            config = load_config(path)
+        file = self._find(path)
+        if file not in self._configs:
+            config = load_config(file)
             fitting = {key: value for key, value in self.options.items()
                        if config.get(key.split('.')[0]) is not None}
-            self._configs[path] = changed(config, fitting,
+            self._configs[file] = changed(config, fitting,
                                           f'the options of the suite, on {path}')
-        return self._configs[path]
+        return self._configs[file]
+
+    def _find(self, path: str) -> Path:
+        """The file of a config as rows name it, see :func:`find_config`."""
+        return find_config(path, self.suite.folder)
 
     def _add(self, row: Row, source: str, config: Config, path: str | None,
              changes: dict | None = None, trained: Recipe | None = None) -> Recipe:
@@ -186,12 +206,15 @@ class Plan:
         inputs = self._inputs.of(config)
         trains = config.get('train_cfg') is not None
         if trains:
-            inputs['config'].pop(SEED, None)
+            inputs = with_config(inputs, {key: value for key, value
+                                          in inputs.config.items() if key != SEED})
         content = identity(inputs, trained and trained.content)
         names = (names_of_training if trains else names_of_test)(
             path, changes or {}, content)
+        folders = list(dict.fromkeys([folder_of(self._find(source)),
+                                      *(trained.folders if trained else ())]))
         recipe = self.recipes.setdefault(
-            content, Recipe(source, config, inputs, content, names, trained))
+            content, Recipe(source, config, inputs, folders, content, names, trained))
         recipe.names.spellings.append(names.choices[0])
         written = f'{path} {sorted(row.override.items()) if trains else changes}'
         recipe.rows.setdefault(written, row.id)
@@ -215,51 +238,52 @@ class Plan:
 
     def _holds(self, name: str, recipe: Recipe) -> bool:
         """Whether a folder is of this recipe, be it stale or not."""
-        for path in sorted((self.out / 'runs' / name).glob('seed*/run.json')):
-            asked = read_json(path)
-            if asked is None:
+        for path in sorted((self.out / 'runs' / name).glob('seed*')):
+            manifest = RunFolder(path).manifest
+            if manifest is None:
                 continue
-            config = {key: value for key, value in asked['inputs']['config'].items()
+            config = {key: value for key, value in manifest.inputs.config.items()
                       if key != SEED}
-            trained = asked['trained'] and Path(asked['trained']).parent.name
-            return (config == recipe.inputs['config']
-                    and asked['inputs']['clip'] == recipe.inputs['clip']
+            trained = manifest.trained and Path(manifest.trained).parent.name
+            return (config == recipe.inputs.config
+                    and manifest.inputs.clip == recipe.inputs.clip
                     and trained == (recipe.trained and recipe.trained.name))
         return False
 
     def _run(self, recipe: Recipe, seed: int, row: Row) -> Run:
-        """The run of a recipe; it gets one more user."""
+        """The run of a recipe; a row more needs it."""
         name = f'{recipe.name}/seed{seed}'
-        trained = recipe.trained and self._run(recipe.trained, seed, row)
+        trained = self._run(recipe.trained, seed, row) if recipe.trained else None
         if name not in self.runs:
-            inputs = dict(recipe.inputs)
+            inputs = recipe.inputs
             if recipe.trains:
-                inputs['config'] = {**inputs['config'], SEED: repr(seed)}
+                inputs = with_config(inputs, {**inputs.config, SEED: repr(seed)})
             self.runs[name] = Run(recipe, seed, RunFolder(self.out / 'runs' / name),
                                   inputs, trained)
             if trained is not None:
                 self._evaluations.setdefault(trained.name, []).append(self.runs[name])
-        self._users.setdefault(name, {})[row.id] = None
-        return self.runs[name]
+        run = self.runs[name]
+        if row.id not in run.rows:
+            run.rows.append(row.id)
+        return run
 
-    def refresh(self) -> None:
-        """Look at the folders again; trainings first, for evaluations need them."""
-        for run in sorted(self.runs.values(), key=lambda run: run.trained is not None):
-            self.look(run)
-
-    def look(self, run: Run) -> None:
-        """Look at the folder of one run again."""
-        trained = run.trained
-        run.inputs['weights'] = trained.folder.manifest['checkpoint']['sha256'] \
-            if trained is not None and trained.done else None
-        run.standing = run.folder.standing(run.inputs, self.trust_code)
-        if trained is not None and not trained.done:
-            # An old result is stale: its model is not the one asked for.
-            run.standing = Standing(
-                ABSENT if run.standing.state in (ABSENT, INTERRUPTED) else STALE,
-                [f'needs {trained.name}, which is {trained.standing.state}'])
-        if run.inputs['missing'] and not run.done:
-            run.standing = Standing(ABSENT, [run.inputs['missing']])
+    def refresh(self, *runs: Run) -> None:
+        """Look at the folders of runs again, by default of all."""
+        # Trainings first, for evaluations need them.
+        for run in sorted(runs or self.runs.values(),
+                          key=lambda run: run.trained is not None):
+            trained = run.trained
+            weights = trained.folder.result.weights.sha256 \
+                if trained is not None and trained.done else None
+            run.inputs = run.inputs.model_copy(update={'weights': weights})
+            run.status = run.folder.status(run.inputs, self.trust_code)
+            if trained is not None and not trained.done:
+                # An old result is stale: its model is not the one asked for.
+                run.status = Status(
+                    ABSENT if run.status.state in (ABSENT, INTERRUPTED) else STALE,
+                    [f'needs {trained.name}, which is {trained.status.state}'])
+            if run.inputs.missing and not run.done:
+                run.status = Status(ABSENT, [run.inputs.missing])
 
     def select(self, only: str | None) -> list[Run]:
         """The runs that the rows fitting a pattern need, trainings before evaluations.
@@ -280,10 +304,6 @@ class Plan:
                     needed[run.name] = run
         return sorted(needed.values(),
                       key=lambda run: (run.trained is not None, run.seed))
-
-    def users(self, run: Run) -> list[str]:
-        """The rows whose numbers need a run."""
-        return list(self._users[run.name])
 
     def shared(self, runs: list[Run]) -> list[str]:
         """Which rows are one run although they are written differently, in sentences."""
@@ -333,11 +353,28 @@ def for_test(config: Config) -> Config:
     return config
 
 
-def lookup(config, key: str):
-    """The value at a dotted key; None where there is none."""
-    for part in key.split('.'):
+def with_config(inputs: Inputs, config: dict[str, str]) -> Inputs:
+    return inputs.model_copy(update={'config': config})
+
+
+def find_config(path: str, folder: Path | None) -> Path:
+    """The file of a config as a suite names it.
+
+    Args:
+        path: relative to the suite's file, the current folder or the project; or one of
+            an installed package, as MMEngine names them, such as
+            ``mmaction::recognition/tsn/FILE.py``.
+        folder: of the suite's file.
+
+    Raises:
+        UserError: if there is no such package.
+    """
+    package, two_colons, inside = path.partition('::')
+    if two_colons:
         try:
-            config = config[int(part)] if isinstance(config, list) else config.get(part)
-        except (AttributeError, IndexError, ValueError):
-            return None
-    return config
+            return Path(get_installed_path(package), '.mim', 'configs', inside)
+        except PackageNotFoundError:
+            raise UserError(f'the config {path} is of a package that is not installed: '
+                            f'{package}') from None
+    beside = Path(folder or '', path)
+    return beside if beside.is_file() else Path(locate(path))

@@ -2,16 +2,27 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Literal
 
+from pydantic import Field
 from rich.console import Console
 from rich.text import Text
 
 from vita_mm.errors import describe_os_error, printable
-from vita_mm.harness.executors.jobs import Job, Outcome
+from vita_mm.harness.executors.protocol import Executor, Handle, Job, Outcome
 
 from .estimate import Estimates, say_time
-from .folder import ABSENT, DONE, FAILED, INTERRUPTED, STALE
+from .folder import ABSENT, INTERRUPTED, STALE
 from .plan import Plan, Run, chains
+from .records import SCHEMA, Manifest, Record
+from .result import DONE, FAILED
+
+
+class Settings(Record):
+    """``sweep.json`` in a suite's folder: what the next call takes if it says nothing."""
+    version: Literal[1] = Field(1, alias=SCHEMA, description='of this form: 1')
+    seeds: int = Field(description='how many trainings each row that trains has')
+    options: dict = Field({}, description='overrides of every config, by dotted key')
 
 
 class Sweep:
@@ -19,22 +30,23 @@ class Sweep:
 
     Args:
         plan: whose folders are written.
-        executor: starts jobs, see :mod:`vita_mm.harness.executors.local` and ``slurm``.
-        asked: fields that every run's ``run.json`` gets: ``suite`` and the
-            ``parent`` of its MLflow run.
+        executor: starts jobs.
+        parent: journal header of the MLflow run that all runs are part of.
         console: where progress is told.
         ended: called when a job has ended.
     """
 
-    def __init__(self, plan: Plan, executor, asked: dict, console: Console,
-                 ended: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, plan: Plan, executor: Executor, parent: dict | None,
+                 console: Console, ended: Callable[[], None] = lambda: None) -> None:
         self.plan = plan
         self.executor = executor
-        self.asked = asked
+        self.parent = parent
         self.console = console
         self.ended = ended
         self.estimates = Estimates(plan)
         self.failed: dict[str, str] = {}
+        self.left: dict[str, Run] = {}
+        self.total = 0
 
     def run(self, runs: list[Run]) -> dict[str, str]:
         """Do what is not done of these runs.
@@ -47,11 +59,11 @@ class Sweep:
         for run in self.plan.runs.values():  # of calls that did not get to it
             self._prune(run)
         waiting = deque(sorted(chains(runs), key=self.estimates.of_all, reverse=True))
-        going = {}
+        going: dict[Handle, list[Run]] = {}
         try:
             while waiting or going:
                 self._start(waiting, going)
-                for handle in [handle for handle in going]:
+                for handle in list(going):
                     outcome = handle.poll()
                     self._tell_done(going[handle])
                     if outcome is not None:
@@ -77,14 +89,14 @@ class Sweep:
         fresh = []
         for chain, job in zip(chosen, jobs):
             handle = self.executor.adopt(job)
-            if handle is not None and self._is_asked_for(chain[0]):
+            if handle is not None and self._is_wanted(chain[0]):
                 going[handle] = chain
                 self._say('goes on', chain[0], 'as started by an earlier call')
                 continue
             if handle is not None:
                 handle.cancel()
             for run in chain:
-                self._ask(run)
+                self._create(run)
             fresh.append((chain, job))
         if fresh:
             handles = self.executor.submit([job for _, job in fresh])
@@ -92,35 +104,34 @@ class Sweep:
 
     def _ready(self, run: Run) -> bool:
         """Whether it can be run; what cannot is recorded."""
-        if run.inputs['missing']:
-            self._fail(run, run.inputs['missing'], record=False)
+        if run.inputs.missing:
+            self._fail(run, run.inputs.missing, record=False)
             return False
         if run.trained is not None and run.trained.name in self.failed:
             self._fail(run, f'needs {run.trained.name}, which failed', record=False)
             return False
         return True
 
-    def _is_asked_for(self, run: Run) -> bool:
+    def _is_wanted(self, run: Run) -> bool:
         """Whether a job that is at work does what is wanted now."""
-        standing = run.folder.standing(run.inputs, self.plan.trust_code)
-        return standing.state == INTERRUPTED
+        status = run.folder.status(run.inputs, self.plan.trust_code)
+        return status.state == INTERRUPTED
 
-    def _ask(self, run: Run) -> None:
-        if run.standing.state in (STALE, ABSENT):
+    def _create(self, run: Run) -> None:
+        """Write what is asked for into the folder; what another run left goes aside."""
+        if run.status.state in (STALE, ABSENT):
             run.folder.set_aside(self.plan.out / 'stale' / run.name)
-        run.folder.ask(run.config, dict(
-            name=run.name, inputs=run.inputs, seed=run.seed, **self.asked,
-            trained=run.trained and str(run.trained.folder.path.resolve())))
+        run.folder.create(run.config, Manifest.of(
+            run.spec, self.plan.suite.name, self.parent))
 
     def _tell_done(self, chain: list[Run]) -> None:
         """Say which runs of a job are done by now."""
         for run in chain:
-            if run.name in self.left and \
-                    (run.folder.status or {}).get('state') == DONE:
-                self.plan.look(run)
+            result = run.folder.result if run.name in self.left else None
+            if result is not None and result.state == DONE:
+                self.plan.refresh(run)
                 del self.left[run.name]
-                seconds = run.folder.status['seconds']
-                self._say('done', run, f'in {say_time(seconds)}')
+                self._say('done', run, f'in {say_time(result.seconds or 0)}')
 
     def _end(self, chain: list[Run], outcome: Outcome) -> list[Run]:
         """Record how a job ended; returns those of its runs that it did not get to."""
@@ -151,7 +162,7 @@ class Sweep:
     def _fail(self, run: Run, why: str, record: bool = True) -> None:
         """Note a failure, in the run's folder as well if that can be written."""
         if record:
-            run.standing.state, run.standing.reasons = FAILED, [why]
+            run.status.state, run.status.reasons = FAILED, [why]
             try:
                 run.folder.path.mkdir(parents=True, exist_ok=True)
                 run.folder.fail(why)
@@ -165,7 +176,7 @@ class Sweep:
     def _say(self, event: str, run: Run, text: str) -> None:
         number = self.total - len(self.left)
         left = self.executor.devices and (
-            self.estimates.of_all(self.left.values()) / self.executor.devices)
+            self.estimates.of_all(list(self.left.values())) / self.executor.devices)
         self._print(f'[{number}/{self.total}] ', event, f' {run.name} {text}'
                     + (f', about {say_time(left)} left' if left else ''))
 

@@ -171,6 +171,7 @@ class Suite:
     """What one sweep runs.
 
     Attributes:
+        folder: of its file, to which the configs that it names may be relative.
         compared: ``values`` if numbers answer to the paper's, ``order`` if only their
             order does.
         seeds: how many, unless the command line says.
@@ -185,6 +186,7 @@ class Suite:
     name: str
     title: str
     tables: list[Table]
+    folder: Path | None = None
     compared: str = 'values'
     seeds: int = 1
     timeout: float = 3600
@@ -219,7 +221,8 @@ def read_suite(name: str) -> Suite:
                         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f'cannot read the suite {path}: {error}') from error
-    suite = build(Suite, content, str(path), name=path.stem, tables=[
+    suite = build(Suite, content, str(path), name=path.stem,
+                  folder=path.resolve().parent, tables=[
         read_table(name, table, f'{path}: {name}')
         for name, table in mapping(content, path).pop('tables', {}).items()])
     if suite.compared not in COMPARED:

@@ -135,12 +135,14 @@ class PatchMap(nn.Module):
         """The tokens as they are, through the map if somebody looks at it.
 
         Raises:
-            UserError: if the patches are not computed.
+            UserError: if the patches are not computed and their gradients are wanted.
         """
         # Tracing puts hooks on all modules.
         if not (self._forward_hooks or self._backward_hooks) or torch.jit.is_tracing():
             return x_BTND
         if x_BTND.shape[2] == 1:
+            if not self._backward_hooks:  # some look at each module that is called
+                return x_BTND
             raise UserError('behind its last layer this model has CLS tokens alone: take '
                             'the map before')
         if torch.is_grad_enabled() and not x_BTND.requires_grad:
