@@ -9,6 +9,7 @@ from conftest import CLASSES, random_video, tiny_clip_config
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from reference import Options, logits
+from vita_mm.analysis.parity import GRADIENT_TOLERANCE, LOGIT_TOLERANCE, check_case
 from vita_mm.cli.main import run
 from vita_mm.errors import UserError
 from vita_mm.inference import build_model as build_described
@@ -132,6 +133,19 @@ def test_the_model_read_is_the_model_written(case):
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
+def test_parity_is_measured(case):
+    folder, _ = case
+    errors = check_case(folder / 'case', 'cpu')
+    assert errors[0] < LOGIT_TOLERANCE and errors[1] < GRADIENT_TOLERANCE
+    arrays = dict(np.load(folder / 'case.npz'))
+    arrays['logits'] = arrays['logits'] + 1e-4
+    arrays['grad/visual.time_embed'] *= 1.001
+    np.savez(folder / 'case.npz', **arrays)
+    errors = check_case(folder / 'case', 'cpu')
+    assert errors[0] > LOGIT_TOLERANCE and errors[1] > GRADIENT_TOLERANCE
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('case', ['csc'], indirect=True)
 def test_parity_check_passes_what_is_equal_and_fails_what_is_not(case):
     folder, _ = case

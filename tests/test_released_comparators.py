@@ -1,24 +1,23 @@
-"""Checkpoints in the formats that X-CLIP, ActionCLIP and EVL released: the names below
-are written down from their code, and were not taken from ours."""
+"""Checkpoints in the formats that the authors of the rivals released: the names below are
+written down from their code, and were not taken from ours."""
+import json
+
 import pytest
 import torch
-from conftest import CLASSES, model_logits, random_video, scatter
+from conftest import CLASSES, model_logits, random_video
 from mmaction.registry import MODELS
-from test_comparators import ACTIONCLIP, ARCH, EVL, XCLIP
+from open_clip.tokenizer import SimpleTokenizer
+from vita_mm.cli.main import run
 from vita_mm.errors import UserError
-from vita_mm.models.common.released import convert, read_comparator
-from world import run
+from vita_mm.io.checkpoints import read_tensors
+from vita_mm.models.common.description import KEY
+from vita_mm.systems import SYSTEMS
+from wings import ARCH, build_tiny, model_of, write_config
 
 BLOCK = [f'{part}.{kind}' for part in ('ln_1', 'ln_2', 'attn.out_proj', 'mlp.c_fc',
                                        'mlp.c_proj') for kind in ('weight', 'bias')] + [
     'attn.in_proj_weight', 'attn.in_proj_bias']
 NORM = LINEAR = ['weight', 'bias']
-
-
-def config(system, weights):
-    return dict(type='CLIPRecognizer', clip=dict(arch=ARCH, pretrained=weights),
-                backbone=system['backbone'],
-                cls_head=dict(system['cls_head'], classes=CLASSES))
 
 
 def copied(state, ours, theirs, kinds):
@@ -98,76 +97,179 @@ def released_evl(state, clip):
                 next_step=50000)
 
 
-SYSTEMS = {'X-CLIP': (XCLIP, released_xclip), 'EVL': (EVL, released_evl),
-           'ActionCLIP': (ACTIONCLIP, released_actionclip)}
+
+def released_a5(state, clip):
+    found = {f'clipmodel.{key}': value for key, value in clip.items()}
+    found['embedding.weight'] = state['cls_head.context.vectors']
+    found['temporalEmbedding.weight'] = state['backbone.temporal.positions']
+    for layer in range(2):
+        found |= copied(state, f'backbone.temporal.layers.{layer}',
+                        f'temporalModelling.resblocks.{layer}', BLOCK)
+    return dict(state_dict=found, optimizer={}, iteration=100)
+
+
+def released_vifi(state, clip):
+    found = {'logit_scale': state['cls_head.logit_scale']}
+    for key in clip:
+        if key.startswith('visual.'):
+            bare = key.removeprefix('visual.')
+            found[f'image_encoder.{bare}'] = state[f'backbone.tower.module.{bare}']
+        elif key not in ('logit_scale', 'token_embedding.weight'):
+            found[f'text_encoder.{key}'] = state[f'cls_head.tower.module.{key}']
+    tokenizer = SimpleTokenizer()
+    ids = torch.stack([tokenizer(f'a photo of a {name.replace("_", " ")}.')[0]
+                       for name in CLASSES])
+    found['prompt_learner.complete_text_embeddings'] = clip['token_embedding.weight'][ids]
+    return dict(model={f'module.{key}': value for key, value in found.items()},
+                optimizer={}, lr_scheduler={}, max_accuracy=80., epoch=9)
+
+
+RELEASED = dict(xclip=released_xclip, evl=released_evl, actionclip=released_actionclip,
+                efficient_prompt=released_a5, vifi_clip=released_vifi)
+CONVERTED = [name for name, system in SYSTEMS.items() if system.conversion]
 
 
 @pytest.fixture
-def released(tiny_weights, tmp_path):
+def weights(tiny_weights):
+    return tiny_weights(ARCH)
+
+
+@pytest.fixture
+def released(weights, tmp_path):
     """Function: a model of a system, a fresh one, and the first as it is released."""
 
     def write(name, change=lambda content: None):
-        system, release = SYSTEMS[name]
-        weights = tiny_weights(ARCH)
-        model, fresh = (MODELS.build(config(system, weights)).eval() for _ in range(2))
-        scatter(model, seed=4)
-        for parameter in model.parameters():  # as ActionCLIP saves its own
-            parameter.data = parameter.half().float()
-        content = release(model.state_dict(), torch.load(weights, weights_only=True))
+        own = model_of(name, weights)
+        # ActionCLIP saves half of it so.
+        model = build_tiny(own, exact_in_half=name == 'actionclip')
+        fresh = MODELS.build(own).eval()
+        content = RELEASED[name](model.state_dict(), torch.load(weights,
+                                                                weights_only=True))
         change(content)
-        path = tmp_path / 'released.pth'
+        path = tmp_path / f'{name}.pth'
         torch.save(content, path)
         return model, fresh, str(path)
 
     return write
 
 
-@pytest.mark.parametrize('name', SYSTEMS)
+def read(path, name, model):
+    return SYSTEMS[name].conversion.read(read_tensors(path), path, model)
+
+
+@pytest.mark.parametrize('name', RELEASED)
 def test_the_model_is_the_same(released, name):
     model, fresh, path = released(name)
-    layout, tensors = read_comparator(path)
-    assert layout.system == name
-    fresh.load_state_dict(convert(fresh, layout, tensors, path))
+    content = read_tensors(path)
+    assert [other for other in CONVERTED
+            if SYSTEMS[other].conversion.recognises(content)] == [name]
+    fresh.load_state_dict(read(path, name, fresh).state_dict)
     video = random_video().float()
     with torch.no_grad():
         assert torch.equal(model_logits(fresh, video), model_logits(model, video))
 
 
+@pytest.mark.parametrize('name', RELEASED)
+def test_what_is_written_is_what_their_code_saves(released, name):
+    model, _, path = released(name)
+    theirs, ours = read_tensors(path), SYSTEMS[name].conversion.write(model)
+    for entry, tensors in ours.items():
+        assert tensors.keys() == theirs[entry].keys()
+        for key, value in tensors.items():
+            assert torch.equal(value, theirs[entry][key].float()), key
+
+
 @pytest.mark.parametrize('name, change, message', [
-    ('X-CLIP', lambda content: content['model'].pop('mit.resblocks.0.ln_1.bias'),
+    ('xclip', lambda content: content['model'].pop('mit.resblocks.0.ln_1.bias'),
      'lacks mit.resblocks.0.ln_1.bias, which X-CLIP has'),
-    ('X-CLIP', lambda content: content['model'].update(more=torch.zeros(1)),
+    ('xclip', lambda content: content['model'].update(more=torch.zeros(1)),
      'has keys that are not understood: more'),
-    ('X-CLIP', lambda content: content['model']['ln_final.weight'].add_(1),
+    ('xclip', lambda content: content['model']['ln_final.weight'].add_(1),
      'was trained on another CLIP than the one given: ln_final.weight differs'),
-    ('EVL', lambda content: content['model'].update(
+    ('efficient_prompt', lambda content: content['state_dict'].pop('embedding.weight'),
+     'lacks embedding.weight, which A5/A6 has'),
+    ('efficient_prompt', lambda content: content['state_dict'][
+        'clipmodel.visual.proj'].add_(1), 'another CLIP .*clipmodel.visual.proj differs'),
+    ('vifi_clip', lambda content: content['model'][
+        'module.prompt_learner.complete_text_embeddings'].add_(1),
+     'are its classes or prompts others'),
+    ('evl', lambda content: content['model'].update(
         {'module.decoder.cls_token': torch.zeros(5)}),
      r'decoder.cls_token in .* has shape \(5,\), not \(32,\)')])
 def test_what_does_not_fit_is_refused(released, name, change, message):
     _, fresh, path = released(name, change)
-    layout, tensors = read_comparator(path)
     with pytest.raises(UserError, match=message):
-        convert(fresh, layout, tensors, path)
+        read(path, name, fresh)
 
 
-def test_another_systems_config_is_refused(released):
-    _, _, path = released('X-CLIP')
-    _, fresh, _ = released('EVL')
-    layout, tensors = read_comparator(released('X-CLIP')[2])
-    with pytest.raises(UserError, match='is of X-CLIP: give the config of such'):
-        convert(fresh, layout, tensors, path)
+def test_a_model_that_their_code_has_not_is_refused(weights):
+    vifi = build_tiny(model_of('vifi_clip', weights))
+    vifi.cls_head.tower.module.token_embedding.weight.data += 1
+    gelu = model_of('xclip', weights)
+    gelu['clip']['quick_gelu'] = False
+    for name, model, message in (
+            ('vifi_clip', vifi, 'does not train cls_head.tower.module.token_embedding'),
+            ('xclip', MODELS.build(gelu), 'its CLIP has GELU')):
+        with pytest.raises(UserError, match=message):
+            SYSTEMS[name].conversion.write(model)
+    with pytest.raises(UserError, match='set model.clip.quick_gelu=True'):
+        SYSTEMS['xclip'].conversion.read({}, 'x.pth', MODELS.build(gelu))
 
 
-def test_the_tool_writes_what_our_model_loads(released, tiny_weights, tmp_path):
-    model, fresh, path = released('EVL')
-    done = run('tools/convert_checkpoint.py', path, 'out.pth', cwd=tmp_path)
-    assert done.returncode and 'such as --config configs/evl/k400.py' in done.stdout
-    own = tmp_path / 'own.py'
-    own.write_text(f'model = {config(EVL, tiny_weights(ARCH))!r}')
-    done = run('tools/convert_checkpoint.py', path, 'out.pth', '--config', own,
-               cwd=tmp_path)
-    assert done.returncode == 0, done.stdout
-    fresh.load_state_dict(torch.load(tmp_path / 'out.pth',
-                                     weights_only=True)['state_dict'])
-    video = random_video().float()
-    assert torch.equal(model_logits(fresh, video), model_logits(model, video))
+# The verb
+
+
+@pytest.mark.parametrize('name', CONVERTED)
+def test_there_and_back_is_bit_equal(weights, tmp_path, name):
+    own = model_of(name, weights)
+    config = write_config(tmp_path / 'own.py', own)
+    state = build_tiny(own).state_dict()
+    torch.save(dict(state_dict=state, meta={}), tmp_path / 'ours.pth')
+    assert run('convert', [f'{tmp_path}/ours.pth', f'{tmp_path}/theirs.pth', '--config',
+                           config, '--to', 'released']) == 0
+    options = ['--vision-heads', '4', '--text-heads', '2', '--clip-out',
+               f'{tmp_path}/clip.pt'] if name == 'vita_clip' else ['--config', config]
+    assert run('convert', [f'{tmp_path}/theirs.pth', f'{tmp_path}/again.pth',
+                           '--system', name, *options]) == 0
+    again = read_tensors(tmp_path / 'again.pth')
+    assert json.loads(again['meta'][KEY])['system'] == name
+    assert again['state_dict'].keys() == state.keys()
+    for key, value in state.items():
+        # The CLIP inside a checkpoint of Vita-CLIP is known by its weights, not its name.
+        assert key == '_extra_state' or torch.equal(again['state_dict'][key], value)
+
+
+def refusal(capsys, *arguments):
+    with pytest.raises(SystemExit) as caught:
+        run('convert', list(arguments))
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_what_cannot_be_converted_says_why(released, weights, tmp_path, capsys):
+    _, _, path = released('evl')
+    out = str(tmp_path / 'out.pth')
+    xclip, frozen = (write_config(tmp_path / f'{name}.py', model_of(name, weights))
+                     for name in ('xclip', 'frozen_clip'))
+    for options, sentence in (
+            ([], 'such as --config configs/evl/k400.py'),
+            (['--config', xclip], 'is of EVL: give the config of such a model'),
+            (['--system', 'xclip'], 'is of EVL, not of X-CLIP'),
+            (['--system', 'resnet'], "there is no system 'resnet'"),
+            (['--config', frozen], 'nothing of frozen CLIP is trained'),
+            (['--system', 'frozen_clip'], 'nothing of frozen CLIP is trained'),
+            (['--config', xclip, '--classes', 'kinetics400'],
+             '--classes is not for checkpoints of EVL'),
+            (['--clip', weights], '--clip is the CLIP of the model of --config')):
+        assert sentence in refusal(capsys, path, out, *options)
+    torch.save(dict(weights={}), tmp_path / 'other.pth')
+    assert 'in none of the formats of Vita-CLIP, X-CLIP' in refusal(
+        capsys, str(tmp_path / 'other.pth'), out)
+    assert 'nothing of frozen CLIP is trained' in refusal(
+        capsys, str(tmp_path / 'other.pth'), out, '--to', 'released', '--system',
+        'frozen_clip')
+    model = MODELS.build(model_of('frozen_clip', weights))
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'frozen.pth')
+    assert 'nothing of frozen CLIP is trained' in refusal(
+        capsys, str(tmp_path / 'frozen.pth'), out, '--to', 'released', '--config', frozen)
+    assert not (tmp_path / 'out.pth').exists()

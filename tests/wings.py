@@ -26,8 +26,8 @@ FROZEN = dict(backbone=dict(type='CLIPVisionTransformer'),
 VITA = dict(
     backbone=dict(type='VitaCLIPVisionTransformer', num_frames=4, num_global=2),
     cls_head=dict(type='VitaCLIPTextHead', context='uc', num_context=3))
-TINY = dict(frozen_clip=FROZEN, vita_clip=VITA, xclip=XCLIP, actionclip=ACTIONCLIP, evl=EVL,
-            efficient_prompt=A5, vifi_clip=VIFI)
+TINY = dict(frozen_clip=FROZEN, vita_clip=VITA, xclip=XCLIP, actionclip=ACTIONCLIP,
+            evl=EVL, efficient_prompt=A5, vifi_clip=VIFI)
 PIPELINE = [
     dict(type='OpenVideo'),
     dict(type='UniformSample', clip_len=4, test_mode=True),
@@ -64,9 +64,9 @@ def build_tiny(model: dict, exact_in_half: bool = False):
     kept = {key: value.clone() for key, value in built.state_dict().items()
             if key.endswith('token_embedding.weight')}
     scatter(built, seed=4)
+    for key, value in kept.items():
+        built.get_parameter(key).data.copy_(value)
     if exact_in_half:
         for parameter in built.parameters():
             parameter.data = parameter.half().float()
-    for key, value in kept.items():
-        built.get_parameter(key).data.copy_(value)
     return built

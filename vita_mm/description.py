@@ -81,7 +81,7 @@ def read_description(checkpoint: dict, path: str) -> dict:
 
 def tell_activation(checkpoint: dict) -> None:
     """Write the activation of an old checkpoint's CLIP from its description, where there
-    is one, to where :func:`vita_mm.models.common.recognizer.check_settings` compares it."""
+    is one, to where ``check_settings`` of its recognizer compares it."""
     state = checkpoint.get('state_dict')
     if not isinstance(state, dict) or '_extra_state' not in state:
         return

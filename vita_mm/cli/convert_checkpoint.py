@@ -89,7 +89,7 @@ def from_released(args: argparse.Namespace) -> None:
         elif config is not None:
             meta[KEY] = json.dumps(describe(config.model, evaluation_pipeline(config)))
     except UserError as error:
-        note = f'  it will need its config, for it cannot say what model it is of: {error}'
+        note = f'  it does not say what model it is of, so it needs its config: {error}'
     write_atomically(dict(meta=meta, state_dict=converted.state_dict), args.output)
     print(f'{args.output}: {len(converted.state_dict) - 1} tensors of {system.title}')
     for line in [*converted.report, *([note] if note else [])]:
@@ -108,9 +108,8 @@ def find_released(args: argparse.Namespace, content: dict):
     from vita_mm.errors import UserError
     from vita_mm.systems import SYSTEMS, check_verb, get_system
 
-    said = None
-    if args.system is not None:
-        said = get_system(args.system)
+    said = args.system and get_system(args.system)
+    if said:
         check_verb('convert', said)
     found = next((system for system in SYSTEMS.values() if system.conversion is not None
                   and system.conversion.recognises(content)), None)
@@ -118,7 +117,7 @@ def find_released(args: argparse.Namespace, content: dict):
         raise UserError(f'{args.input} is in none of the formats of ' + ', '.join(
             system.title for system in SYSTEMS.values() if system.conversion is not None)
             + ' as their authors release them')
-    if said is not None and said is not found:
+    if said and said is not found:
         raise UserError(f'{args.input} is of {found.title}, not of {said.title}')
     return found
 
@@ -154,10 +153,13 @@ def to_released(args: argparse.Namespace) -> None:
     from vita_mm.io.checkpoints import write_atomically
     from vita_mm.systems import check_verb, get_system
 
+    said = args.system and get_system(args.system)
+    if said:
+        check_verb('convert', said)
     description, state = read_model(args.input, args.config, args.clip)
     system = get_system(description['system'])
-    if args.system not in (None, system.name):
-        raise UserError(f'{args.input} is of {system.title}, not of {args.system}')
+    if said and said is not system:
+        raise UserError(f'{args.input} is of {system.title}, not of {said.title}')
     check_verb('convert', system)
     checkpoint = system.conversion.write(build_model(description, state))
     write_atomically(checkpoint, args.output)

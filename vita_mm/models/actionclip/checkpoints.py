@@ -1,5 +1,5 @@
-"""Checkpoints of ActionCLIP as its authors release them: CLIP, in half precision, and what
-joins the frames in entries of their own."""
+"""Checkpoints of ActionCLIP as its authors release them: CLIP, in half precision, and
+what joins the frames in entries of their own."""
 from vita_mm.models.common.conversion import NamedTensors
 
 # Ours by theirs; a group is the number of a layer.

@@ -109,7 +109,8 @@ class NamedTensors:
         if not has_quick_gelu(model):
             raise UserError(f'{path} is of a CLIP with QuickGELU, which the CLIP of this '
                             'config has not: set model.clip.quick_gelu=True')
-        left = {key: value.float() for key, value in (self.tensors(content) or {}).items()}
+        left = {key: value.float()
+                for key, value in (self.tensors(content) or {}).items()}
         state = {key: self.take(key, wanted, left, path)
                  for key, wanted in model.state_dict().items()}
         for key, value in self.computed(model).items():
@@ -120,7 +121,8 @@ class NamedTensors:
         self.check_frozen(model, left, path)
         return Converted(state)
 
-    def take(self, key: str, wanted: Tensor, left: dict[str, Tensor], path: str) -> Tensor:
+    def take(self, key: str, wanted: Tensor, left: dict[str, Tensor], path: str
+             ) -> Tensor:
         """Our tensor out of theirs."""
         if key == '_extra_state' or key in self.untrained:
             return wanted

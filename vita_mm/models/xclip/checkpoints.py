@@ -1,4 +1,4 @@
-"""Checkpoints of X-CLIP as its authors release them: the whole model, frozen CLIP included."""
+"""Checkpoints of X-CLIP as its authors release them: frozen CLIP included."""
 from vita_mm.models.common.conversion import NamedTensors
 
 # Ours by theirs; a group is the number of a layer.
