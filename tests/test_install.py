@@ -1,58 +1,27 @@
 """It installs and imports where it says; shims act only where their fault is seen."""
-import ast
 import configparser
 import os
 import re
-import resource
+import runpy
 import shutil
 import subprocess
 import sys
 import warnings
+import zipfile
 
 import pytest
-from vita_mm import compat
+from mmengine.config import Config
 from packaging.requirements import Requirement
+from vita_mm import compat
+from vita_mm.harness.run.closure import Closure
 from world import ROOT
 
 COMPAT = ROOT / 'vita_mm' / 'compat.py'
-TOOLS = sorted(path.relative_to(ROOT).as_posix() for folder in ('tools', 'benchmarks')
-               for path in (ROOT / folder).glob('*')
-               if path.suffix == '.sh' and path.name != 'common.sh'
-               or path.suffix == '.py' and '__main__' in path.read_text())
 
 
 def call(*command, cwd=None, **env):
     return subprocess.run([str(part) for part in command], cwd=cwd, text=True,
                           capture_output=True, timeout=120, env=dict(os.environ, **env))
-
-
-# --help
-
-
-@pytest.mark.parametrize('tool', TOOLS)
-def test_help_is_there_at_once(tool, tmp_path):
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = call(*([sys.executable] if tool.endswith('.py') else ['bash']), ROOT / tool,
-                '--help', cwd=tmp_path)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.returncode == 0, done.stderr
-    assert 'usage: ' in done.stdout and not done.stderr
-    assert not list(tmp_path.iterdir())
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
-
-
-def test_scripts_without_their_arguments_say_which():
-    done = call('bash', ROOT / 'tools/dist_train.sh', 'configs/vita_mini.py')
-    assert done.returncode == 2
-    assert 'usage: tools/dist_train.sh CONFIG PROCESSES' in done.stderr
-
-
-def test_names_of_datasets_in_help_are_those_there_are():
-    from vita_mm.prepare import LAYOUTS
-    text = (ROOT / 'tools' / 'prepare_dataset.py').read_text()
-    names, = (node.value for node in ast.parse(text).body
-              if isinstance(node, ast.Assign) and node.targets[0].id == 'NAMES')
-    assert ast.literal_eval(names) == tuple(sorted(LAYOUTS))
 
 
 # Shims
@@ -276,6 +245,79 @@ def test_a_full_mmcv_stays_and_so_does_its_torch(project, tmp_path):
                 and not line.startswith('mmcv-lite==')]  # a pin asks for nothing
     assert 'torch==2.13.0' not in lines
     assert lines[-1].endswith(f'--no-deps -e {project}')
+
+
+# The wheel
+
+
+@pytest.fixture(scope='module')
+def site(tmp_path_factory):
+    """A folder of installed packages in which the project's wheel is."""
+    folder = tmp_path_factory.mktemp('wheel')
+    source = folder / 'source'
+    unwanted = shutil.ignore_patterns('__pycache__', '*.egg-info', 'results')
+    for name in ('vita_mm', 'configs', 'benchmarks', 'tools'):
+        shutil.copytree(ROOT / name, source / name, ignore=unwanted)
+    for name in ('setup.py', 'setup.cfg', 'pyproject.toml', 'README.md'):
+        shutil.copy(ROOT / name, source / name)
+    built = call(sys.executable, '-c', 'import sys, setuptools.build_meta as build\n'
+                 'print(build.build_wheel(sys.argv[1]))', folder, cwd=source)
+    assert built.returncode == 0, built.stderr
+    wheel, = folder.glob('*.whl')
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / 'site')
+    shutil.rmtree(source)
+    return folder / 'site'
+
+
+def test_a_wheel_has_all_that_the_verbs_need(site):
+    def names(root, pattern):
+        return sorted(path.relative_to(root).as_posix() for path in root.glob(pattern))
+
+    project = site / 'vita_mm' / 'project'
+    for pattern in ('configs/**/*.py', 'benchmarks/suites/*.yaml'):
+        assert names(project, pattern) == names(ROOT, pattern) != []
+    for pattern in ('**/*.py', 'labels/**/*.csv', 'labels/**/*.txt', 'mini/*.json',
+                    'harness/**/*.csv'):
+        installed = names(site / 'vita_mm', pattern)
+        assert set(installed) >= set(names(ROOT / 'vita_mm', pattern)) != set()
+
+
+def test_the_command_of_a_wheel_works_in_any_folder(site, tmp_path):
+    script, = site.glob('*.data/scripts/vita-mm')
+    for arguments, said in ((['--help'], 'suite '), (['train', '--help'], '--resume')):
+        done = call(sys.executable, script, *arguments, cwd=tmp_path,
+                    PYTHONPATH=str(site))
+        assert done.returncode == 0 and said in done.stdout, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wheel_finds_its_project_after_the_current_folder(site, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = runpy.run_path(str(site / 'vita_mm' / 'io' / 'files.py'))
+    project = site / 'vita_mm' / 'project'
+    assert files['ROOT'] == project
+    name = 'configs/vita_mini.py'
+    assert files['locate'](name) == str(project / name)
+    assert Config.fromfile(files['locate'](name)).model.backbone.num_global
+    (tmp_path / 'configs').mkdir()
+    (tmp_path / name).touch()
+    assert files['locate'](name) == name
+    # What is not the package's is found from another folder by its whole path alone.
+    assert files['lasting'](name) == str(tmp_path / name)
+    assert files['lasting'](str(project / name)) == name
+    assert files['locate']('data/new') == 'data/new'
+
+
+def test_libraries_of_another_environment_are_no_plugins(tmp_path, monkeypatch):
+    library = tmp_path / 'site-packages' / 'elsewhere.py'
+    library.parent.mkdir()
+    library.touch()
+    (tmp_path / 'plugin.py').touch()
+    for folder in (tmp_path, library.parent):
+        monkeypatch.syspath_prepend(folder)
+    assert Closure().file_of('elsewhere') is None
+    assert Closure().file_of('plugin') == tmp_path / 'plugin.py'
 
 
 # The demo

@@ -101,8 +101,8 @@ def main(arguments: Sequence[str]) -> int:
         make_parser().parse_args([first])
     near = difflib.get_close_matches(first, VERBS, n=1, cutoff=0.5)
     print(f'error: there is no verb {first!r}'
-          + (f'; did you mean {near[0]!r}?' if near else f': {COMMAND} --help lists them'),
-          file=sys.stderr)
+          + (f'; did you mean {near[0]!r}?' if near
+             else f': {COMMAND} --help lists them'), file=sys.stderr)
     return 2
 
 
