@@ -11,10 +11,12 @@ from vita_mm.cli.distributed import torchrun
 from vita_mm.cli.suite import prepare
 from vita_mm.errors import UserError
 from vita_mm.io.files import ROOT
+from world import ROOT as REPOSITORY
 
 SCRIPTS = sorted(str(path) for folder in ('tools', 'benchmarks')
-                 for path in (ROOT / folder).glob('*.py')
+                 for path in (REPOSITORY / folder).glob('*.py')
                  if '__main__' in path.read_text())
+MAIN, LAUNCH = (str(command.FOLDER / name) for name in ('main.py', 'launch.py'))
 # Of each script its exit code, its output, the seconds of the processor that it took, and
 # what is imported by then.
 ASK_FOR_HELP = """
@@ -35,8 +37,7 @@ for words in json.loads(sys.argv[1]):
 
 
 def test_help_is_there_at_once(tmp_path):
-    main = str(ROOT / 'vita_mm/cli/main.py')
-    asked = [[main], *([main, verb] for verb in command.VERBS),
+    asked = [[MAIN], *([MAIN, verb] for verb in command.VERBS),
              *([script] for script in SCRIPTS)]
     done = subprocess.run([sys.executable, '-c', ASK_FOR_HELP, json.dumps(asked)],
                           cwd=tmp_path, capture_output=True, text=True)
@@ -50,7 +51,7 @@ def test_help_is_there_at_once(tmp_path):
 
 
 def test_shell_scripts_have_help(tmp_path):
-    scripts = [path for path in (ROOT / 'tools').glob('*.sh') if path.name != 'common.sh']
+    scripts = [path for path in (REPOSITORY / 'tools').glob('*.sh') if path.name != 'common.sh']
     assert len(scripts) > 5
     for script in scripts:
         done = subprocess.run(['bash', script, '--help'], cwd=tmp_path, text=True,
@@ -59,7 +60,7 @@ def test_shell_scripts_have_help(tmp_path):
 
 
 def test_scripts_without_their_arguments_say_which():
-    done = subprocess.run(['bash', ROOT / 'tools/dist_train.sh', 'configs/vita_mini.py'],
+    done = subprocess.run(['bash', REPOSITORY / 'tools/dist_train.sh', 'config.py'],
                           capture_output=True, text=True)
     assert done.returncode == 2
     assert 'usage: tools/dist_train.sh CONFIG PROCESSES' in done.stderr
@@ -109,9 +110,6 @@ def started(monkeypatch):
     for name in ('NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT', 'OMP_NUM_THREADS'):
         monkeypatch.delenv(name, raising=False)
     return commands
-
-
-MAIN, LAUNCH = (str(command.FOLDER / name) for name in ('main.py', 'launch.py'))
 
 
 def test_gpus_start_torchrun(started, monkeypatch):
@@ -179,10 +177,10 @@ def test_a_suite_is_prepared_by_a_verb_or_a_script(tmp_path, monkeypatch):
     prepare('mini --seed 1')
     prepare('own.py "a b"')
     with pytest.raises(UserError, match='did not make the data of the suite'):
-        prepare('tools/make_mini.py')
+        prepare('configs/vita_mini.py')
     assert commands == [[sys.executable, MAIN, 'mini', '--seed', '1'],
                         [sys.executable, 'own.py', 'a b'],
-                        [sys.executable, str(ROOT / 'tools/make_mini.py')]]
+                        [sys.executable, str(ROOT / 'configs/vita_mini.py')]]
 
 
 def test_configs_are_listed_and_copied(tmp_path, monkeypatch, capsys):

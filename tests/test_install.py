@@ -27,19 +27,43 @@ def call(*command, cwd=None, **env):
 # Shims
 
 
-def shim(name, folder):
-    """Run a shim in a process that finds the packages of a folder first."""
-    code = (f'import runpy; shims = runpy.run_path({str(COMPAT)!r})\n'
-            f'shims[{name!r}]()\n'
-            'import sys, torchvision\n'
-            'print(torchvision.extension.LOADED, torchvision.transforms.READY)\n')
-    return call(sys.executable, '-c', code, PYTHONPATH=str(folder))
+# Starts from a process that has torch, but no torchvision: each case in a child of it.
+CASES = f"""
+import os, runpy, sys, torch
+for folder, shim in zip(sys.argv[1::2], sys.argv[2::2]):
+    if os.fork() == 0:
+        os.dup2(os.open(folder + '/said', os.O_WRONLY | os.O_CREAT), 1)
+        os.dup2(1, 2)
+        sys.path.insert(0, folder)
+        if shim == 'with':
+            runpy.run_path({str(COMPAT)!r})['declare_torchvision_ops']()
+        import torchvision
+        print(torchvision.extension.LOADED, torchvision.transforms.READY)
+        sys.exit()
+    os.wait()
+"""
 
 
-def write_torchvision(folder, loads):
+@pytest.fixture(scope='module')
+def said(tmp_path_factory):
+    """What importing torchvision says, by the case and whether our shim is there."""
+    folder, cases = tmp_path_factory.mktemp('torchvision'), []
+    for case in ('loads', 'does not load', 'other fault'):
+        for shim in ('with', 'without'):
+            package = folder / f'{case}, {shim}' / 'torchvision'
+            package.mkdir(parents=True)
+            if case == 'other fault':
+                (package / '__init__.py').write_text('raise RuntimeError("other")')
+            else:
+                write_torchvision(package, case == 'loads')
+            cases += [package.parent, shim]
+    done = call(sys.executable, '-c', CASES, *cases)
+    assert done.returncode == 0, done.stderr
+    return {path.name: (path / 'said').read_text() for path in folder.iterdir()}
+
+
+def write_torchvision(package, loads):
     """A torchvision as it is released; its operators load, or do not."""
-    package = folder / 'torchvision'
-    package.mkdir()
     (package / 'extension.py').write_text(
         'import torch\n'
         f'LOADED = {loads}\n'
@@ -56,20 +80,14 @@ def write_torchvision(folder, loads):
         'from . import transforms\n')
 
 
-@pytest.mark.parametrize('loads', [True, False])
-def test_torchvision_imports_whether_its_operators_load_or_not(tmp_path, loads):
-    write_torchvision(tmp_path, loads)
-    without = call(sys.executable, '-c', 'import torchvision', PYTHONPATH=str(tmp_path))
-    assert (without.returncode == 0) is loads
-    done = shim('declare_torchvision_ops', tmp_path)
-    assert done.stdout == f'{loads} True\n', done.stderr
+def test_torchvision_imports_whether_its_operators_load_or_not(said):
+    assert said['loads, without'] == said['loads, with'] == 'True True\n'
+    assert 'operator torchvision::nms does not exist' in said['does not load, without']
+    assert said['does not load, with'] == 'False True\n'
 
 
-def test_another_fault_of_torchvision_stays_what_it_is(tmp_path):
-    (tmp_path / 'torchvision').mkdir()
-    (tmp_path / 'torchvision' / '__init__.py').write_text('raise RuntimeError("other")')
-    assert shim('declare_torchvision_ops', tmp_path).stderr.endswith(
-        'RuntimeError: other\n')
+def test_another_fault_of_torchvision_stays_what_it_is(said):
+    assert said['other fault, with'].endswith('RuntimeError: other\n')
 
 
 LOCALIZERS = 'mmaction.models.localizers'
@@ -330,8 +348,8 @@ def test_the_demo_shows_a_line_an_epoch_and_the_end_of_what_failed(tmp_path):
         'INFO - Epoch(train) [1][40/60]  lr: 2.9e-03  loss: 4.1  top1_acc: 0.5\n'
         'INFO - Epoch(val) [1][3/3]    acc/top1: 0.3264  acc/top5: 0.9236\n')
     text = (ROOT / 'tools' / 'demo.sh').read_text()
-    script = 'set -euo pipefail\n' + re.search(r'^quietly\(\) .*?^}', text, re.M | re.S)[0]
-    done = call('bash', '-c', script + '\nquietly logs/log cat said\n'
+    quietly = re.search(r'^quietly\(\) .*?^}', text, re.M | re.S)[0]
+    done = call('bash', '-c', f'set -euo pipefail\n{quietly}\nquietly logs/log cat said\n'
                 "quietly logs/other bash -c 'echo error: a reason; exit 3'\n"
                 'echo not reached\n', cwd=tmp_path)
     assert done.returncode == 3

@@ -73,9 +73,12 @@ def run(verb: str, arguments: Sequence[str], prog: str | None = None) -> int:
     from vita_mm.errors import cli_errors
 
     # torchrun and Slurm end a run by SIGTERM: as on Ctrl-C, it says so first.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with cli_errors():
-        return module.main(args) or 0
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with cli_errors():
+            return module.main(args) or 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 2  # not reached: cli_errors exits
 
 
