@@ -11,6 +11,7 @@ import open_clip
 import pytest
 import torch
 from conftest import tiny_clip_config
+from in_process import InProcess
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from rich.console import Console
@@ -18,9 +19,6 @@ from vita_mm.cli.main import run
 from vita_mm.cli.systems import BEGIN, END, tables
 from vita_mm.engine.hooks import ConfusionHook
 from vita_mm.errors import UserError
-from vita_mm.harness.executors.jobs import Outcome
-from vita_mm.harness.run.execute import execute
-from vita_mm.harness.run.folder import RunFolder
 from vita_mm.harness.run.plan import Plan
 from vita_mm.harness.run.sweep import Sweep
 from vita_mm.harness.spec.suite import read_suite
@@ -268,33 +266,6 @@ def with_tokens_of_clip(path):
     return 'as_released.pth'
 
 
-class Here:
-    """Executes the runs of a suite in this process."""
-    devices, interval = 1, 0
-
-    def free(self):
-        return 1
-
-    def adopt(self, job):
-        return None
-
-    def submit(self, jobs):
-        return [Done(job) for job in jobs]
-
-    def stop(self, handles):
-        pass
-
-
-class Done:
-    def __init__(self, job):
-        self.job = job
-
-    def poll(self):
-        for path in self.job.folders:
-            execute(RunFolder(path), 'none')
-        return Outcome(0, '')
-
-
 def walk_suite(name, trained, capsys, monkeypatch):
     monkeypatch.setattr(ConfusionHook, '_save', lambda *args: None)
     use = 'train' if name in TRAINED else 'test'
@@ -313,11 +284,11 @@ tables:
              if name in TRAINED or key.startswith('test')}
     plan = Plan(read_suite(str(suite)), Path('suite', name), 1, small)
     runs = plan.select(None)
-    sweep = Sweep(plan, Here(), dict(suite='one', parent=None),
+    sweep = Sweep(plan, InProcess(plan.out, 1, 0, None), None,
                   Console(file=io.StringIO()))
     assert sweep.run(runs) == {} and all(run.done for run in runs)
     assert len(runs) == 1 + (name in TRAINED)
-    top1, = (value for key, value in plan.places[0].run.folder.metrics.items()
+    top1, = (value for key, value in plan.places[0].run.folder.result.metrics.items()
              if key.endswith('acc/top1'))
     assert 0 <= top1 <= 1
 
