@@ -77,7 +77,7 @@ def test_features_are_those_of_the_fast_path(build_model, summary, local, num_gl
         assert set(layer.prompts) == {
             kind for kind, there in (('summary', summary), ('local', local),
                                      ('global', num_global)) if there}
-        total = layer.tokens.sum(-1) + sum(part.sum(-1) for part in layer.prompts.values())
+        total = sum(part.sum(-1) for part in (layer.tokens, *layer.prompts.values()))
         assert torch.allclose(total, torch.ones_like(total))
         shares = sum(layer.cls_shares().values())
         assert torch.allclose(shares, torch.ones_like(shares))

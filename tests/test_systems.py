@@ -1,5 +1,5 @@
-"""Every config is of one system, each system has its configs, and every verb does its work
-with every system or says why not: the table of ``docs/systems.md``, walked."""
+"""Every config is of one system, each system has its configs, and every verb does its
+work with every system or says why not: the table of ``docs/systems.md``, walked."""
 import io
 import json
 import logging
@@ -232,7 +232,8 @@ def walk_confusion(name, trained, capsys, monkeypatch):
 
 def walk_costs(name, trained, capsys, monkeypatch):
     assert run('costs', [config_of(SYSTEMS[name]), '--out', f'costs/{name}.md']) == 0
-    label, *numbers = Path(f'costs/{name}.md').read_text().splitlines()[4].split('|')[1:-1]
+    row = Path(f'costs/{name}.md').read_text().splitlines()[4]
+    label, *numbers = row.split('|')[1:-1]
     assert label.strip() == config_of(SYSTEMS[name])
     parameters, learned, *_, clip, text, saved = (
         float(number) for number in numbers if number.strip())

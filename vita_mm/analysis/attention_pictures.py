@@ -2,6 +2,7 @@
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -140,7 +141,7 @@ def draw_video(predictor: Predictor, frozen: CLIPVisionTransformer | None, video
     Raises:
         UserError: if the video cannot be read, or there is no rollout of the model.
     """
-    model = predictor.model
+    model: Any = predictor.model
     batch = model.data_preprocessor(pseudo_collate([predictor.read(video)]))
     clip = batch['inputs'][:, 0]
     traced = trace(model.backbone, clip, predictor.system)

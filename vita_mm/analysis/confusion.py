@@ -143,11 +143,11 @@ class Confusion:
         folder.mkdir(parents=True, exist_ok=True)
         names = [safe_cell(name) for name in self.classes]
         matrix = pd.DataFrame(self.matrix, pd.Index(names, name='class'), names)
-        options = dict(float_format='%.6g', encoding='utf-8')
         for name, table in (('per_class', self.per_class),
                             ('confused_pairs', self.pairs)):
-            table.map(safe_cell).to_csv(folder / f'{name}.csv', index=False, **options)
-        matrix.to_csv(folder / 'confusion.csv', **options)
+            table.map(safe_cell).to_csv(folder / f'{name}.csv', index=False,
+                                        float_format='%.6g', encoding='utf-8')
+        matrix.to_csv(folder / 'confusion.csv', encoding='utf-8')
         draw(self, title).savefig(folder / 'confusion.png', dpi=DPI)
         return [folder / name for name in ('per_class.csv', 'confusion.csv',
                                            'confused_pairs.csv', 'confusion.png')]

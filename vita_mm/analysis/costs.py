@@ -3,6 +3,7 @@ import logging
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmaction.models.recognizers.base import BaseRecognizer
@@ -141,7 +142,7 @@ def count(row: Row) -> Costs:
         UserError: if its config cannot be read, or its model not be built.
     """
     config = load_config(locate(row.config))
-    model = build(config, row.options)
+    model: Any = build(config, row.options)
     view, text, encode = parts(model, config, row.frames)
     towers = [part.tower for part in model.children() if hasattr(part, 'tower')]
     weights = {id(weight): weight for part in (
@@ -161,7 +162,7 @@ def count(row: Row) -> Costs:
         checkpoint=sum(tensor.nbytes for tensor in model.state_dict().values()))
 
 
-def parts(model: BaseRecognizer, config: Config, frames: int | None
+def parts(model: Any, config: Config, frames: int | None
           ) -> tuple[Callable, Callable | None, Callable | None]:
     """What computes a view, what the text of all classes, and what the text of a step of
     training; None where there is no text, or where training does not change it."""
@@ -235,7 +236,7 @@ def multiply_adds(call: Callable) -> int:
     return counter.get_total_flops() // 2
 
 
-def skipped(model: BaseRecognizer, frames: int) -> int:
+def skipped(model: Any, frames: int) -> int:
     """MACs of the last layer for all tokens, less those for the CLS tokens alone, where
     no more is computed."""
     backbone = model.backbone

@@ -4,11 +4,11 @@
     vita-mm confusion CONFIG PREDICTIONS.pkl   count what `test --dump` has written
     vita-mm confusion WORK_DIR                 count what an evaluation has left there
 
-CHECKPOINT as of `test`: a work dir stands for its last weights, `none` for a model without
-trained tensors. Prints the most confused pairs of classes, and leaves tables and a picture
-(per_class.csv, confusion.csv, confused_pairs.csv, confusion.png) in the folder of the
-evaluation, or in --out; those of each set of prompts and of each split in folders of their
-own.
+CHECKPOINT as of `test`: a work dir stands for its last weights, `none` for a model
+without trained tensors. Prints the most confused pairs of classes, and leaves tables and
+a picture (per_class.csv, confusion.csv, confused_pairs.csv, confusion.png) in the folder
+of the evaluation, or in --out; those of each set of prompts and of each split in folders
+of their own.
 """
 import argparse
 from pathlib import Path
@@ -83,8 +83,8 @@ def newest(folder: Path) -> Path:
     from vita_mm.errors import UserError
     found = times(folder)
     if not found:
-        raise UserError(f'{folder} holds no confusion of an evaluation: give a config and '
-                        'a checkpoint to evaluate')
+        raise UserError(f'{folder} holds no confusion of an evaluation: give a config '
+                        'and a checkpoint to evaluate')
     return max(found, key=lambda path: found[path])
 
 
@@ -131,8 +131,8 @@ def count(args: argparse.Namespace) -> dict:
     source = config.test_dataloader.dataset.get('classes')
     classes = None if source is None else read_classes(source)
     number = len(classes or samples[0]['pred_score'])
-    if any(len(sample['pred_score']) != number or not 0 <= int(sample['gt_label']) < number
-           for sample in samples):
+    if any(len(sample['pred_score']) != number
+           or not 0 <= int(sample['gt_label']) < number for sample in samples):
         raise UserError(f'{args.checkpoint} has scores or labels of other classes than '
                         f'the {number} of {args.config}')
     found = {}
@@ -180,6 +180,6 @@ def show(confusion, place: Path, topk: int) -> None:
     table = Table('class', 'taken for', 'videos', 'share', title=' '.join(
         [*place.parts, summary(confusion)]))
     for row in confusion.pairs.head(topk).itertuples():
-        table.add_row(Text(row.true), Text(row.predicted), f'{row.mistaken} of {row.videos}',
-                      f'{row.share:.0%}')
+        table.add_row(Text(row.true), Text(row.predicted),
+                      f'{row.mistaken} of {row.videos}', f'{row.share:.0%}')
     Console().print(table)

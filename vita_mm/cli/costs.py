@@ -1,7 +1,7 @@
 """Count what systems cost, by one method: weights, multiply-adds, memory, checkpoints.
 
-    vita-mm costs                   the systems of Tables 1 and 5, beside what is published
-    vita-mm costs CONFIG...         the models of these configs
+    vita-mm costs               the systems of Tables 1 and 5, beside what is published
+    vita-mm costs CONFIG...     the models of these configs
 
 Models are built with random weights and nothing is computed. What is counted, and how, is
 said below the table.

@@ -48,8 +48,8 @@ def main(args: argparse.Namespace) -> int:
     name = Path(args.checkpoint or args.config).name
     tracking.start('run', str(args.out), run_name=f'rollout {name}')
     try:
-        tracking.add_params(dict(checkpoint=args.checkpoint or '', videos=len(args.videos),
-                                 against=args.against or ''))
+        tracking.add_params(dict(checkpoint=args.checkpoint or '',
+                                 against=args.against or '', videos=len(args.videos)))
         if args.checkpoint:
             tracking.add_tags({'checkpoint.sha256': digest_file(
                 find_checkpoint(args.checkpoint))})

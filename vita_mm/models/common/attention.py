@@ -7,6 +7,7 @@ The pass is the model's own, layer by layer, but for its attention, which is com
 Letters: B clips, T frames, N tokens of a frame (CLS first), P prompts, D width.
 """
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,10 +75,12 @@ def trace_frames(backbone: CLIPVisionTransformer, video: Tensor) -> Trace:
     """
     x_BTND = backbone.embed(video)
     clips, frames, *sizes = x_BTND.shape
-    if hasattr(backbone, 'windows'):
-        x_BTND = backbone.windows(x_BTND)
+    windows: Any = getattr(backbone, 'windows', None)
+    if windows is not None:
+        x_BTND = windows(x_BTND)
     layers = []
-    for number, block in enumerate(backbone.tower.module.transformer.resblocks):
+    visual: Any = backbone.tower.module
+    for number, block in enumerate(visual.transformer.resblocks):
         x_BTND, layer = trace_layer(
             block, x_BTND, backbone.prompts[number] if backbone.prompts else None)
         layers.append(layer)
@@ -90,7 +93,7 @@ def trace_frames(backbone: CLIPVisionTransformer, video: Tensor) -> Trace:
     return Trace(backbone.gather(whole_BTND), layers, [None] * (len(layers) - 1) + [read])
 
 
-def trace_layer(block: nn.Module, x_BTND: Tensor, maker: nn.Module | None
+def trace_layer(block: nn.Module, x_BTND: Tensor, maker: Any
                 ) -> tuple[Tensor, LayerAttention]:
     """One layer with the prompts of a maker, and its attention.
 
@@ -126,10 +129,11 @@ def temporal_shares(temporal: TemporalTransformer, frames_BTD: Tensor) -> Tensor
     """The shares of the frames in what a temporal transformer gives, (B, T).
 
     By rollout: half of what a layer puts out is its input, half what it attends to; half
-    of the whole is what came in, where it adds that. Its positions are no part of a video.
+    of the whole is what came in, where it adds that. Its positions are of no video.
     """
     x_BTD = frames_BTD + temporal.positions[:frames_BTD.shape[1]]
     weights = []
+    layer: Any
     for layer in temporal.layers:
         normed = layer.ln_1(x_BTD)
         weights.append(layer.attn(normed, normed, normed)[1])

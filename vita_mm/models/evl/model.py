@@ -76,7 +76,8 @@ def layer_with_queries(block: nn.Module, x_BTND: Tensor,
                        attention: Callable = layers.attention) -> tuple[Tensor, ...]:
     """One layer of CLIP: its output, queries and keys, each (B, T, N, D)."""
     normed = block.ln_1(x_BTND)
-    queries, keys_values = layers.queries(block, normed), layers.keys_values(block, normed)
+    queries = layers.queries(block, normed)
+    keys_values = layers.keys_values(block, normed)
     mixed = attention(block, queries.flatten(0, 1), keys_values.flatten(0, 1))
     x_BTND = layers.add_attended(block, x_BTND, mixed.unflatten(0, x_BTND.shape[:2]))
     return x_BTND, queries, keys_values.chunk(2, dim=-1)[0]
@@ -110,7 +111,7 @@ class Motion(nn.Module):
                              persistent=False)
 
     def forward(self, x_BTND: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
-        """The tokens with their motion; queries and keys, (B, T, N, D), of their layer."""
+        """The tokens with their motion, of queries and keys of their layer, (B, T, N, D)."""
         sizes = x_BTND.shape
         over_time = self.conv(x_BTND.permute(0, 2, 3, 1).flatten(0, 1))
         over_time = over_time.unflatten(0, (sizes[0], sizes[2])).permute(0, 3, 1, 2)
