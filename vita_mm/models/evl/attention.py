@@ -1,4 +1,6 @@
 """What EVL's query attends to."""
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,14 +23,16 @@ def trace_decoded(backbone: EVLVisionTransformer, video: Tensor) -> Trace:
         video: normalised frames, (B, 3, T, H, W).
     """
     x_BTND = backbone.embed(video)
-    blocks = backbone.tower.module.transformer.resblocks
+    visual: Any = backbone.tower.module
+    blocks = visual.transformer.resblocks
     last = len(blocks) - len(backbone.decoder)
     layers = []
     for block in blocks[:last]:
         x_BTND, layer = trace_layer(block, x_BTND, None)
         layers.append(layer)
     found = backbone.query.expand(len(video), 1, -1)
-    weights = []
+    weights: list[Tensor] = []
+    decode: Any
     for block, motion, decode in zip(blocks[last:], backbone.motion, backbone.decoder):
         attention = PlainAttention()
         x_BTND, queries, keys = layer_with_queries(block, x_BTND, attention)
@@ -37,7 +41,8 @@ def trace_decoded(backbone: EVLVisionTransformer, video: Tensor) -> Trace:
         tokens = decode.norm_tokens(moved)
         weights.append(decode.attention(decode.norm_query(found), tokens, tokens)[1])
         found = decode(found, moved)
-    read: list[Tensor | None] = [None] * last + [
+    read: list[Tensor | None] = [None] * last
+    read += [
         one.view(x_BTND.shape[:3]) / 2**(len(weights) - place)
         for place, one in enumerate(weights)]
     return Trace(found[:, 0], layers, read)
