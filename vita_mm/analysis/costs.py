@@ -71,6 +71,7 @@ class Row:
 UNEXPLAINED = 'less than 1 % apart, unexplained'
 NO_ATTENTION = ('the paper leaves out attention and adds one class of text: FFN, '
                 'patches and that are {:.1f}')
+SIXTEEN = (('backbone.num_frames', 16), )
 ROWS = (
     Row('frozen CLIP', 'configs/frozen_clip/k400.py'),
     Row('Vita-CLIP, 8 frames', 'configs/vita_k400.py', figures=(
@@ -79,19 +80,20 @@ ROWS = (
     Row('Vita-CLIP, 8 frames, Mc = 16', 'configs/vita_k400.py',
            options=(('cls_head.num_context', 16), ),
            figures=(('table5', 'vita', 'parameters'), )),
-    Row('Vita-CLIP, 16 frames', 'configs/vita_k400_16f.py', 16, figures=(
+    Row('Vita-CLIP, 16 frames', 'configs/vita_k400.py', 16, SIXTEEN, figures=(
         ('table1', 'vita_16f_4x3', 'gflops'), ), reason=NO_ATTENTION),
     Row('X-CLIP, 8 frames', 'configs/xclip/k400.py', figures=(
         ('table1', 'xclip_b16_8f_1x1', 'gflops'),
         ('table5', 'xclip_supervised', 'parameters')), reason=UNEXPLAINED),
-    Row('X-CLIP, 16 frames', 'configs/xclip/k400_16f.py', 16, figures=(
+    Row('X-CLIP, 16 frames', 'configs/xclip/k400.py', 16, SIXTEEN, figures=(
         ('table1', 'xclip_b16_16f_4x3', 'gflops'), ), reason=UNEXPLAINED),
     Row('X-CLIP, 32 frames', 'configs/xclip/k400_32f.py', 32, figures=(
         ('table5', 'xclip_zero_shot', 'parameters'), )),
     Row('ActionCLIP, 32 frames', 'configs/actionclip/k400.py', 32, figures=(
         ('table1', 'actionclip_b16', 'gflops'), ),
         reason='with every token of the last layer it is the same'),
-    Row('A6 (Ju et al.), 16 frames', 'configs/efficient_prompt/a6.py', 16),
+    Row('A6 (Ju et al.), 16 frames', 'configs/efficient_prompt/a5.py', 16,
+        (('backbone.temporal.num_layers', 2), )),
     Row('EVL, 8 frames', 'configs/evl/k400.py', figures=(
         ('table1', 'evl_b16', 'gflops'), ),
         reason='published for 3 views: {third:.0f} each; what is left is unexplained'),

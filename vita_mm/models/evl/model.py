@@ -111,7 +111,7 @@ class Motion(nn.Module):
                              persistent=False)
 
     def forward(self, x_BTND: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
-        """The tokens with their motion; queries, keys, (B, T, N, D), are their layer's."""
+        """The tokens with their motion; queries and keys of their layer, (B, T, N, D)."""
         sizes = x_BTND.shape
         over_time = self.conv(x_BTND.permute(0, 2, 3, 1).flatten(0, 1))
         over_time = over_time.unflatten(0, (sizes[0], sizes[2])).permute(0, 3, 1, 2)
