@@ -32,7 +32,7 @@ def test_every_set_of_prompts(check_reference, summary, local, num_global):
     keys = ' '.join(model.state_dict())
     assert ('summary' in keys) == summary
     assert ('local' in keys) == local
-    assert ('shared' in keys) == bool(num_global)
+    assert ('global_prompts' in keys) == bool(num_global)
     assert ('projection' in keys) == (summary or local)
 
 

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from mmengine.config import Config
+
 from vita_mm.errors import UserError
 from vita_mm.io.files import lasting
 from vita_mm.labels.class_names import read_classes, read_templates
@@ -115,7 +117,8 @@ CLIP: dict[str, Check] = dict(
         type(arch) is str and not arch.endswith('.json')),
     pretrained=kind(str, type(None)), quick_gelu=kind(bool, type(None)))
 PIXELS: dict[str, Check] = dict(
-    mean=three_numbers, std=lambda std: three_numbers(std) and min(std) > 0)
+    mean=three_numbers,
+    std=lambda value: three_numbers(value) and all(map(positive, value)))
 SAMPLING: dict[str, dict[str, Check]] = dict(
     SampleFrames=dict(
         type=kind(str), clip_len=count(1), frame_interval=count(1),
@@ -204,7 +207,7 @@ def check_fields(description: dict, parts: Parts) -> None:
                 raise ValueError(f'{part}.{key} cannot be {str(value):.80}')
 
 
-def evaluation_pipeline(config: Mapping) -> list[dict]:
+def evaluation_pipeline(config: Mapping | Config) -> list[dict]:
     """The pipeline of a config's test set, else of its validation set.
 
     Raises:
