@@ -130,7 +130,7 @@ def test_nothing_beside_settings_of_yacs_is_run(with_settings, tmp_path):
     with pytest.raises(UserError, match='settings of yacs .it asks for '):
         read_foreign(path)
     assert not (tmp_path / 'executed').exists()
-    path = with_settings()
+    path = with_settings(zeros=torch.zeros(10_000))
     repack(path, tmp_path / 'packed.pth')
     with zipfile.ZipFile(path, 'a') as archive:  # as TorchScript, which is compiled
         archive.writestr('settings/constants.pkl', b'')

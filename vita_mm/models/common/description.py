@@ -48,6 +48,10 @@ def three_numbers(value) -> bool:
     return type(value) is list and len(value) == 3 and all(map(number, value))
 
 
+def three_positive(value) -> bool:
+    return three_numbers(value) and min(value) > 0
+
+
 depth = count(1, DEEPEST)
 TEMPORAL: dict[str, Check] = dict(
     num_positions=count(1), num_layers=depth, residual=kind(bool), position_std=number,
@@ -117,8 +121,7 @@ CLIP: dict[str, Check] = dict(
         type(arch) is str and not arch.endswith('.json')),
     pretrained=kind(str, type(None)), quick_gelu=kind(bool, type(None)))
 PIXELS: dict[str, Check] = dict(
-    mean=three_numbers,
-    std=lambda value: three_numbers(value) and all(map(positive, value)))
+    mean=three_numbers, std=three_positive)
 SAMPLING: dict[str, dict[str, Check]] = dict(
     SampleFrames=dict(
         type=kind(str), clip_len=count(1), frame_interval=count(1),

@@ -70,7 +70,7 @@ def pack_identity(clip: dict, classes: list[str] | None) -> torch.Tensor:
 def unpack_identity(packed: torch.Tensor) -> dict:
     """The inverse of :func:`pack_identity`; ``settings`` is None in old checkpoints, for
     which ``quick_gelu`` may say more, see
-    :func:`vita_mm.models.common.description.tell_activation`.
+    :func:`vita_mm.description.tell_activation`.
 
     Raises:
         UserError: if it is none.
