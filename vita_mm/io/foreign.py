@@ -71,7 +71,11 @@ def read_foreign(path: str | Path) -> dict:
 
 
 def holds_settings(path: Path) -> bool:
-    """Whether an archive of torch's holds objects of yacs; none of TorchScript does."""
+    """Whether an archive of torch's holds objects of yacs; none of TorchScript does.
+
+    Raises:
+        ValueError, zipfile.BadZipFile: if it is damaged.
+    """
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         # torch would compile what is beside such constants.
@@ -80,9 +84,7 @@ def holds_settings(path: Path) -> bool:
         for name in names:
             if name.endswith('data.pkl'):
                 with archive.open(name) as file:
-                    try:
-                        return any(code.name == 'GLOBAL' and argument == ' '.join(SETTINGS)
-                                   for code, argument, _ in pickletools.genops(file))
-                    except ValueError:
-                        return False
+                    return any(
+                        code.name == 'GLOBAL' and argument == ' '.join(SETTINGS)
+                        for code, argument, _ in pickletools.genops(file))
     return False

@@ -155,7 +155,8 @@ class NamedTensors:
                 return [name.format(part) for part in 'qkv'] if '{}' in name else [name]
         raise UserError(f'{self.title} as released has nothing like {key}')
 
-    def check_frozen(self, model: CLIPRecognizer, left: dict[str, Tensor], path: str) -> None:
+    def check_frozen(self, model: CLIPRecognizer, left: dict[str, Tensor], path: str
+                     ) -> None:
         """Refuse what is not of the frozen CLIP, or is not equal to it in half
         precision, which is that of CLIP's own weights."""
         clip = {} if self.frozen is None else {
