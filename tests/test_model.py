@@ -109,7 +109,7 @@ def test_initialisation(build_model):
     model = build_model(dict(num_frames=64, num_global=64), scattered=False)
     tensors = model.state_dict()
     bound = (6 / (3 * 8 ** 2 + 32)) ** 0.5
-    for kind in ('shared', 'local'):
+    for kind in ('global_prompts', 'local'):
         vectors = tensors[f'backbone.prompts.1.{kind}.vectors'].abs()
         assert 0.97 * bound < vectors.max() <= bound
         assert vectors.mean() == pytest.approx(bound / 2, rel=0.1)
