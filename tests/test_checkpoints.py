@@ -1,13 +1,16 @@
 """Checkpoints are untrusted input: what is read of them, and how much."""
 import errno
 import os
+import sys
 import zipfile
+from types import ModuleType
 
 import pytest
 import torch
 from conftest import Payload
 from vita_mm.errors import UserError
 from vita_mm.io.checkpoints import find_checkpoint, read_tensors, write_atomically
+from vita_mm.io.foreign import Settings, read_foreign
 
 STATE = dict(state_dict=dict(weight=torch.arange(6.).reshape(2, 3)), meta=dict(epoch=1))
 
@@ -80,6 +83,61 @@ def test_a_call_that_asks_for_memory_is_refused(tmp_path, new):
 def test_files_of_old_torch_are_read(tmp_path):
     torch.save(STATE, tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
     assert same(read_tensors(tmp_path / 'old.pth'))
+
+
+class CfgNode(dict):
+    """As yacs pickles its own."""
+
+
+CfgNode.__module__ = 'yacs.config'
+
+
+@pytest.fixture
+def yacs(monkeypatch):
+    """For writing files only."""
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, 'yacs', ModuleType('yacs'))
+        config = ModuleType('yacs.config')
+        config.CfgNode = CfgNode
+        patched.setitem(sys.modules, 'yacs.config', config)
+        yield
+
+
+@pytest.fixture
+def with_settings(yacs, tmp_path):
+    """Function: a file that holds settings of yacs and more."""
+    def write(**more):
+        node = CfgNode(DATA=CfgNode(FRAMES=8, NAMES=('a', 'b')))
+        node.__dict__.update(__immutable__=False, __deprecated_keys__={'OLD'})
+        torch.save(dict(STATE, config=node, **more), tmp_path / 'settings.pth')
+        return tmp_path / 'settings.pth'
+    return write
+
+
+def test_settings_of_yacs_are_read_as_dictionaries(with_settings):
+    path = with_settings()
+    with pytest.raises(UserError, match='more than tensors'):
+        read_tensors(path)
+    found = read_foreign(path)
+    assert same(found) and found['config'] == dict(DATA=dict(FRAMES=8, NAMES=('a', 'b')))
+    assert type(found['config']) is Settings
+    torch.save(STATE, path.parent / 'plain.pth')
+    assert same(read_foreign(path.parent / 'plain.pth'))
+
+
+def test_nothing_beside_settings_of_yacs_is_run(with_settings, tmp_path):
+    path = with_settings(code=Payload(tmp_path / 'executed'))
+    with pytest.raises(UserError, match='settings of yacs .it asks for '):
+        read_foreign(path)
+    assert not (tmp_path / 'executed').exists()
+    path = with_settings(zeros=torch.zeros(10_000))
+    repack(path, tmp_path / 'packed.pth')
+    with zipfile.ZipFile(path, 'a') as archive:  # as TorchScript, which is compiled
+        archive.writestr('settings/constants.pkl', b'')
+    with pytest.raises(UserError, match='settings.pth is not'):
+        read_foreign(path)
+    with pytest.raises(UserError, match='packed.pth is not loaded: its '):
+        read_foreign(tmp_path / 'packed.pth')
 
 
 def fifo(path):

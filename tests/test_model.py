@@ -32,7 +32,7 @@ def test_every_set_of_prompts(check_reference, summary, local, num_global):
     keys = ' '.join(model.state_dict())
     assert ('summary' in keys) == summary
     assert ('local' in keys) == local
-    assert ('shared' in keys) == bool(num_global)
+    assert ('global_prompts' in keys) == bool(num_global)
     assert ('projection' in keys) == (summary or local)
 
 
@@ -109,7 +109,7 @@ def test_initialisation(build_model):
     model = build_model(dict(num_frames=64, num_global=64), scattered=False)
     tensors = model.state_dict()
     bound = (6 / (3 * 8 ** 2 + 32)) ** 0.5
-    for kind in ('shared', 'local'):
+    for kind in ('global_prompts', 'local'):
         vectors = tensors[f'backbone.prompts.1.{kind}.vectors'].abs()
         assert 0.97 * bound < vectors.max() <= bound
         assert vectors.mean() == pytest.approx(bound / 2, rel=0.1)

@@ -103,13 +103,15 @@ def test_a_description_names_a_system_of_ours(clip_file, tmp_path):
         model=own, test_dataloader=dict(dataset=dict(pipeline=PIPELINE)))))
     for system in ('os', ['evl'], None):
         hostile = rewrite(checkpoint, tmp_path / 'hostile.pth',
-                          lambda _, description: description.update(system=system))
+                          lambda _, description, system=system: description.update(
+                              system=system))
         with pytest.raises(UserError, match='system is none of frozen_clip, vita_clip'):
             Predictor(hostile)
     for system, sentence in (('xclip', 'there is no backbone.num_layers'),
                              ('vifi_clip', 'there is no backbone.num_frames')):
         hostile = rewrite(checkpoint, tmp_path / 'hostile.pth',
-                          lambda _, description: description.update(system=system))
+                          lambda _, description, system=system: description.update(
+                              system=system))
         with pytest.raises(UserError, match=sentence):
             Predictor(hostile)
 

@@ -44,6 +44,22 @@ def test_systems_name_configs_of_theirs():
             assert find_system(Config.fromfile(ROOT / path).model) is system
 
 
+def test_systems_are_described_and_converted_or_say_why_not():
+    for system in SYSTEMS.values():
+        assert system.parts is not None and system.code and system.paper
+        assert (system.conversion is None) == ('convert' in system.refusals)
+
+
+@pytest.mark.parametrize('head, name', [
+    (dict(type='CLIPTextHead'), 'frozen_clip'),
+    (dict(type='VitaCLIPTextHead', context='none'), 'frozen_clip'),
+    (dict(type='VitaCLIPTextHead'), None),  # it has class-specific contexts
+    (dict(type='CLIPTextHead', trained=True), None)])
+def test_frozen_clip_has_nothing_to_train(head, name):
+    found = find_system(dict(backbone=dict(type='CLIPVisionTransformer'), cls_head=head))
+    assert (found and found.name) == name
+
+
 def test_model_of_others_is_of_none():
     stock = dict(type='Recognizer2D', backbone=dict(type='ResNet'),
                  cls_head=dict(type='TSNHead'))

@@ -58,10 +58,11 @@ def from_released(args: argparse.Namespace) -> None:
     import json
     from vita_mm.description import describe
     from vita_mm.errors import UserError
-    from vita_mm.io.checkpoints import read_tensors, write_atomically
+    from vita_mm.io.checkpoints import write_atomically
+    from vita_mm.io.foreign import read_foreign
     from vita_mm.models.common.description import KEY, evaluation_pipeline
 
-    content = read_tensors(args.input)
+    content = read_foreign(args.input)
     system = find_released(args, content)
     conversion = system.conversion
     options = {name: getattr(args, name) for name in OPTIONS['vita_mm']
@@ -161,6 +162,8 @@ def to_released(args: argparse.Namespace) -> None:
     if said and said is not system:
         raise UserError(f'{args.input} is of {system.title}, not of {said.title}')
     check_verb('convert', system)
+    if system.conversion is None:
+        raise UserError(f'vita_mm knows no format of the authors of {system.title}')
     checkpoint = system.conversion.write(build_model(description, state))
     write_atomically(checkpoint, args.output)
     count = sum(len(part) for part in checkpoint.values())

@@ -78,7 +78,8 @@ def log_to_stderr() -> Iterator[None]:
     """MMEngine logs to stdout, which is for the predictions alone."""
     from mmengine.logging import MMLogger
     handlers = [handler for handler in MMLogger.get_current_instance().handlers
-                if not isinstance(handler, logging.FileHandler)]
+                if isinstance(handler, logging.StreamHandler)
+                and not isinstance(handler, logging.FileHandler)]
     before = [handler.stream for handler in handlers]
     try:
         for handler in handlers:

@@ -6,13 +6,15 @@ refused. The commits that were read are named in the systems' wings.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from open_clip.transformer import QuickGELU
-from torch import Tensor, nn
+from torch import Tensor
 
 from vita_mm.errors import UserError
+
+from .recognizer import CLIPRecognizer
 
 WRAPPER = 'module.'  # of data-parallel wrappers
 
@@ -39,23 +41,26 @@ class Converted:
 class Conversion(Protocol):
     """From and to the checkpoints of a system's authors.
 
-    Attributes:
-        options: of the command line, which ``read`` takes as keyword arguments.
-        needs_model: whether a model of ours must be built, from its config, to read one.
+    ``options`` are those of the command line that ``read`` takes as keyword arguments;
+    ``needs_model`` says whether a model of ours must be built, from its config, to read
+    one.
     """
-    options: tuple[str, ...]
-    needs_model: bool
+    @property
+    def options(self) -> tuple[str, ...]: ...
+
+    @property
+    def needs_model(self) -> bool: ...
 
     def recognises(self, content: Mapping) -> bool:
         """Whether a file with this content is one."""
         ...
 
-    def read(self, content: Mapping, path: str, model: nn.Module | None, **options
-             ) -> Converted:
+    def read(self, content: Mapping, path: str, model: CLIPRecognizer | None,
+             **options: Any) -> Converted:
         """Raises UserError if it is not wholly understood, or is of another model."""
         ...
 
-    def write(self, model: nn.Module) -> dict:
+    def write(self, model: CLIPRecognizer) -> dict:
         """Raises UserError if the released code has no such model."""
         ...
 
@@ -86,7 +91,7 @@ class NamedTensors:
     frozen: str | None = None
     leading: tuple[str, ...] = ()
     untrained: tuple[str, ...] = ()
-    computed: Callable[[nn.Module], dict[str, Tensor]] = lambda model: {}
+    computed: Callable[[CLIPRecognizer], dict[str, Tensor]] = lambda model: {}
     options: tuple[str, ...] = ()
     needs_model: bool = True
 
@@ -95,16 +100,19 @@ class NamedTensors:
 
     def tensors(self, content: Mapping) -> dict[str, Tensor] | None:
         """By their names, without wrappers; None if the entries are others."""
-        parts = {prefix: content.get(entry) for prefix, entry in self.entries.items()}
-        if not all(isinstance(part, dict) and all(
-                isinstance(key, str) and isinstance(value, Tensor)
-                for key, value in part.items()) for part in parts.values()):
-            return None
-        return {prefix + key.removeprefix(WRAPPER): value
-                for prefix, part in parts.items() for key, value in part.items()}
+        found = {}
+        for prefix, entry in self.entries.items():
+            part = content.get(entry)
+            if not isinstance(part, dict) or not all(
+                    isinstance(key, str) and isinstance(value, Tensor)
+                    for key, value in part.items()):
+                return None
+            found |= {prefix + key.removeprefix(WRAPPER): value
+                      for key, value in part.items()}
+        return found
 
-    def read(self, content: Mapping, path: str, model: nn.Module | None, **options
-             ) -> Converted:
+    def read(self, content: Mapping, path: str, model: CLIPRecognizer | None,
+             **options: Any) -> Converted:
         assert model is not None
         if not has_quick_gelu(model):
             raise UserError(f'{path} is of a CLIP with QuickGELU, which the CLIP of this '
@@ -147,7 +155,8 @@ class NamedTensors:
                 return [name.format(part) for part in 'qkv'] if '{}' in name else [name]
         raise UserError(f'{self.title} as released has nothing like {key}')
 
-    def check_frozen(self, model: nn.Module, left: dict[str, Tensor], path: str) -> None:
+    def check_frozen(self, model: CLIPRecognizer, left: dict[str, Tensor], path: str
+                     ) -> None:
         """Refuse what is not of the frozen CLIP, or is not equal to it in half
         precision, which is that of CLIP's own weights."""
         clip = {} if self.frozen is None else {
@@ -162,7 +171,7 @@ class NamedTensors:
                 raise UserError(f'{path} was trained on another CLIP than the one given: '
                                 f'{key} differs')
 
-    def write(self, model: nn.Module) -> dict:
+    def write(self, model: CLIPRecognizer) -> dict:
         if not has_quick_gelu(model):
             raise UserError('the released code has no such model: its CLIP has GELU, the '
                             'released code QuickGELU')
@@ -191,7 +200,7 @@ class NamedTensors:
         return content
 
 
-def has_quick_gelu(model: nn.Module) -> bool:
+def has_quick_gelu(model: CLIPRecognizer) -> bool:
     """As in the code of all systems."""
     block = model.cls_head.clip.model.visual.transformer.resblocks[0]
     return isinstance(block.mlp.gelu, QuickGELU)

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from mmengine.config import Config
+
 from vita_mm.errors import UserError
 from vita_mm.io.files import lasting
 from vita_mm.labels.class_names import read_classes, read_templates
@@ -44,6 +46,10 @@ def positive(value) -> bool:
 
 def three_numbers(value) -> bool:
     return type(value) is list and len(value) == 3 and all(map(number, value))
+
+
+def three_positive(value) -> bool:
+    return three_numbers(value) and min(value) > 0
 
 
 depth = count(1, DEEPEST)
@@ -115,7 +121,7 @@ CLIP: dict[str, Check] = dict(
         type(arch) is str and not arch.endswith('.json')),
     pretrained=kind(str, type(None)), quick_gelu=kind(bool, type(None)))
 PIXELS: dict[str, Check] = dict(
-    mean=three_numbers, std=lambda std: three_numbers(std) and min(std) > 0)
+    mean=three_numbers, std=three_positive)
 SAMPLING: dict[str, dict[str, Check]] = dict(
     SampleFrames=dict(
         type=kind(str), clip_len=count(1), frame_interval=count(1),
@@ -204,7 +210,7 @@ def check_fields(description: dict, parts: Parts) -> None:
                 raise ValueError(f'{part}.{key} cannot be {str(value):.80}')
 
 
-def evaluation_pipeline(config: Mapping) -> list[dict]:
+def evaluation_pipeline(config: Mapping | Config) -> list[dict]:
     """The pipeline of a config's test set, else of its validation set.
 
     Raises:

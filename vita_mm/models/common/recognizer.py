@@ -1,6 +1,7 @@
 """The recognizer: vision side, text side, and what its checkpoints hold."""
 import json
 import logging
+from typing import Any
 
 import torch
 from mmaction.models.recognizers import Recognizer3D
@@ -29,6 +30,8 @@ class CLIPRecognizer(Recognizer3D):
         cls_head: config of the text side.
         data_preprocessor, train_cfg, test_cfg: as in MMAction2.
     """
+    backbone: Any  # whichever the registry builds
+    cls_head: Any
 
     def __init__(self, clip: dict | LoadedCLIP, backbone: dict, cls_head: dict,
                  data_preprocessor: dict | None = None, train_cfg: dict | None = None,
@@ -67,7 +70,7 @@ def pack_identity(clip: dict, classes: list[str] | None) -> torch.Tensor:
 def unpack_identity(packed: torch.Tensor) -> dict:
     """The inverse of :func:`pack_identity`; ``settings`` is None in old checkpoints, for
     which ``quick_gelu`` may say more, see
-    :func:`vita_mm.models.common.description.tell_activation`.
+    :func:`vita_mm.description.tell_activation`.
 
     Raises:
         UserError: if it is none.

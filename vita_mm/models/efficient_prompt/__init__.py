@@ -28,7 +28,8 @@ SYSTEM = System(
     paper='Ju et al., "Prompting Visual-Language Models for Efficient Video '
           'Understanding", ECCV 2022',
     code='ju-chen/Efficient-Prompt, commit 1f69a18',
-    config='configs/efficient_prompt/mini.py', paper_config='configs/efficient_prompt/a5.py',
+    config='configs/efficient_prompt/mini.py',
+    paper_config='configs/efficient_prompt/a5.py',
     matches=has_types('CLIPVisionTransformer', 'EfficientPromptTextHead'),
     parts=Parts(
         on_classes=with_learned_prompt,

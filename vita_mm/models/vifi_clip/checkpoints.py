@@ -4,9 +4,10 @@ The token embedding is not trained and not in them: the prompts of the classes a
 their tokens embedded.
 """
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vita_mm.models.common.conversion import NamedTensors
+from vita_mm.models.common.recognizer import CLIPRecognizer
 
 NAMES = (
     (r'backbone\.tower\.module', 'image_encoder'),
@@ -14,7 +15,7 @@ NAMES = (
     (r'cls_head\.logit_scale', 'logit_scale'))
 
 
-def embedded_prompts(model: nn.Module) -> dict[str, Tensor]:
+def embedded_prompts(model: CLIPRecognizer) -> dict[str, Tensor]:
     """The tokens of the classes' prompts, embedded and filled up: (C, L, W)."""
     clip, sequences = model.cls_head.clip.model, model.cls_head.sequences[0]
     ids = torch.zeros(len(sequences), clip.context_length, dtype=torch.long)

@@ -17,9 +17,8 @@ from vita_mm.errors import UserError
 from vita_mm.io.checkpoints import read_tensors
 from vita_mm.labels.class_names import packaged_classes, read_classes
 from vita_mm.models.common.clip import LoadedCLIP, identify
-from vita_mm.models.common.recognizer import pack_identity
+from vita_mm.models.common.recognizer import CLIPRecognizer, pack_identity
 
-from .model import VitaCLIP
 from .text_head import VitaCLIPTextHead
 
 HEAD_WIDTH = 64  # of every CLIP that was released; the file does not say
@@ -132,7 +131,7 @@ def to_released(ours: dict[str, Tensor], matches: list[Match]) -> dict[str, Tens
     return released
 
 
-def released_checkpoint(model: VitaCLIP) -> dict:
+def released_checkpoint(model: CLIPRecognizer) -> dict:
     """A checkpoint as the released code saves them, of a model of ours.
 
     What :func:`read_released` read comes back bit for bit, but for a bias of the patch
@@ -161,7 +160,7 @@ def released_checkpoint(model: VitaCLIP) -> dict:
                        for key, value in released.items()})
 
 
-def misfit(model: VitaCLIP, clip: Set[str], trained: Set[str]) -> str | None:
+def misfit(model: CLIPRecognizer, clip: Set[str], trained: Set[str]) -> str | None:
     """Why the released code would compute something else, or not load the tensors;
     None if it would not.
 

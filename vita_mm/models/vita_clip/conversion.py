@@ -4,12 +4,12 @@ A released file says by itself what model it is of, and holds the CLIP that it w
 on: no config is needed.
 """
 from collections.abc import Mapping
-
-from torch import nn
+from typing import Any
 
 from vita_mm.labels.class_names import read_classes
 from vita_mm.models.common.clip import read_architecture
 from vita_mm.models.common.conversion import WRAPPER, Converted
+from vita_mm.models.common.recognizer import CLIPRecognizer
 
 from .checkpoints import (
     ReleasedCheckpoint,
@@ -37,12 +37,11 @@ class VitaCLIPConversion:
         return isinstance(tensors, dict) and (
             SIGN in tensors or WRAPPER + SIGN in tensors)
 
-    def read(self, content: Mapping, path: str, model: nn.Module | None = None,
-             clip_out: str | None = None, classes: str | list[str] | None = None,
-             vision_heads: int | None = None, text_heads: int | None = None,
-             context_position: str | None = None) -> Converted:
-        released = understand(content, path, classes, vision_heads, text_heads,
-                              context_position=context_position or 'end')
+    def read(self, content: Mapping, path: str, model: CLIPRecognizer | None = None,
+             clip_out: str | None = None, **options: Any) -> Converted:
+        """``clip_out`` is where the CLIP inside will be; ``options`` are of
+        :func:`understand`."""
+        released = understand(content, path, **options)
         clip = find_clip(released, clip_out)
         said = 'classes' in released.cls_head
         return Converted(
@@ -53,7 +52,7 @@ class VitaCLIPConversion:
                            frame_interval=16, out_of_bound_opt='repeat_last')],
             clip=released.clip.model.state_dict(), report=report(released, clip))
 
-    def write(self, model: nn.Module) -> dict:
+    def write(self, model: CLIPRecognizer) -> dict:
         return released_checkpoint(model)
 
 
