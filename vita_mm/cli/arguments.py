@@ -50,7 +50,7 @@ class KeyValues(argparse.Action):
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         found = dict(getattr(namespace, self.dest) or {})
-        for text in values:
+        for text in values or ():
             key, equals, value = text.partition('=')
             if not equals or not key.strip():
                 parser.error(f'{option_string}: {text!r} is no KEY=VALUE; quote a value '

@@ -55,4 +55,4 @@ def send(folder: str, journals: list) -> str:
           + (f'; {running} are written by a process that sends them, or by another user'
              if running else ''))
     why = ''.join(f': MLflow {error}' for error in away.values())
-    return unsent and f'{unsent} records stay in {folder}{why}'
+    return f'{unsent} records stay in {folder}{why}' if unsent else ''
