@@ -138,8 +138,17 @@ def check_keys(keys, place: str) -> None:
     """
     for key in keys:
         near = difflib.get_close_matches(key, RUNNER_KEYS, n=1, cutoff=0.8)
-        if near and near[0] != key:
+        if near and near[0] != key and not is_another(key, near[0]):
             raise UserError(f'{place}: unknown key {key!r}; did you mean {near[0]!r}?')
+
+
+def is_another(key: str, known: str) -> bool:
+    """Whether what two keys have in common is but their last word, as ``image_dataloader``
+    and ``val_dataloader``."""
+    (first, _, last), (known_first, _, known_last) = (
+        word.rpartition('_') for word in (key, known))
+    return last == known_last and not difflib.get_close_matches(first, [known_first],
+                                                                cutoff=0.5)
 
 
 def check_options(options: dict, place: str) -> None:
