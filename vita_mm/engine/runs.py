@@ -7,6 +7,7 @@ import os
 import subprocess
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed
@@ -192,7 +193,7 @@ def scale_rate(config: Config) -> None:
     if config.get('optim_wrapper') and scaling.get('enable'):
         config.optim_wrapper.optimizer.lr *= (
             clips_per_step(config) / scaling['base_batch_size'])
-        scaling.enable = False
+        scaling['enable'] = False
 
 
 def build_runner(config: Config) -> Runner:
@@ -239,7 +240,7 @@ def build_runner(config: Config) -> Runner:
         raise UserError(f'the config does not build: {error}') from error
 
 
-def check_rates(optim_wrapper: dict, model: torch.nn.Module) -> None:
+def check_rates(optim_wrapper: Any, model: torch.nn.Module) -> None:
     """Refuse rates of single parameters that MMEngine would not find, and say nothing.
 
     What other constructors of optimizers take is theirs to say.
