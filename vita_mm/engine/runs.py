@@ -144,8 +144,8 @@ def check_keys(keys, place: str) -> None:
 
 
 def is_another(key: str, known: str) -> bool:
-    """Whether what two keys have in common is but their last word, as ``image_dataloader``
-    and ``val_dataloader``."""
+    """Whether two keys have but their last word in common, as ``image_dataloader`` and
+    ``val_dataloader``."""
     (first, _, last), (known_first, _, known_last) = (
         word.rpartition('_') for word in (key, known))
     return last == known_last and not difflib.get_close_matches(first, [known_first],
