@@ -285,6 +285,13 @@ def test_its_gradcam_finds_the_patches_behind_a_layer(wing, last, tiny_weights):
     assert [*model.state_dict()] == keys and not [key for key in keys if 'maps' in key]
 
 
+def test_its_script_for_maps_takes_a_video(world, recognizer, forms, mim):
+    given = mim('visualizations/vis_cam.py', world / 'tiny.py', recognizer[1],
+                forms['video'], '--device', 'cpu', '--target-layer-name',
+                'backbone/maps/2')
+    assert given['GradCAM'] is GradCAM
+
+
 def test_what_has_no_patches_says_so(tiny_weights):
     model = MODELS.build(make_system('vita_clip', tiny_weights)).eval()
     GradCAM(model, 'backbone/maps/3')

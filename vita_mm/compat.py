@@ -57,7 +57,7 @@ def provide_missing_localizer():
     package = types.ModuleType('mmaction.models.localizers.drn')
     package.__path__ = []
     module = types.ModuleType('mmaction.models.localizers.drn.drn')
-    module.DRN = type('DRN', (), {})
+    vars(module)['DRN'] = type('DRN', (), {})
     sys.modules.setdefault(package.__name__, package)
     sys.modules.setdefault(module.__name__, module)
 

@@ -2,6 +2,7 @@
 import json
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,8 +127,8 @@ class SubstituteHook(Hook):
     def before_train_epoch(self, runner) -> None:
         self.faults = []
 
-    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None
-                         ) -> None:
+    def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None,
+                         outputs=None) -> None:
         self.faults += [fault for sample in data_batch['data_samples']
                         if (fault := sample.get('stands_in'))]
 
@@ -195,7 +196,7 @@ class ClassCheckHook(Hook):
         head = getattr(unwrapped(runner.model), 'cls_head', None)
         of_model = getattr(head, 'classes', None)
         for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
-            dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+            dataset: Any = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
             of_data = getattr(dataset, 'metainfo', {}).get('classes')
             if of_data is None or of_data == of_model:
                 continue

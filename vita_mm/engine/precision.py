@@ -5,7 +5,7 @@ What each value means, what configs take and why: docs/precision.md.
 from typing import NamedTuple
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper, ApexOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
@@ -106,7 +106,7 @@ def check_device(name: str) -> None:
                         '(A100): on this machine it would be float32, so say that')
 
 
-def set_wrapper(wrapper: dict, name: str) -> None:
+def set_wrapper(wrapper: ConfigDict, name: str) -> None:
     """Give an optimizer wrapper's config the type of a precision.
 
     A plain ``OptimWrapper`` gives way, and a wrapper of the user's stays where the

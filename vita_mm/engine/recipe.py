@@ -5,6 +5,7 @@ import os
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
@@ -136,8 +137,8 @@ def make_recipe(config: Config) -> dict:
 
     ``clips_per_step`` stands for batch size, accumulation and number of processes.
     """
-    content = {part: config[part] for part in PARTS if config.get(part) is not None}
-    content = without_lists(Config(content).to_dict())
+    given = {part: config[part] for part in PARTS if config.get(part) is not None}
+    content: dict[str, Any] = without_lists(Config(given).to_dict())
     content['custom_hooks'] = {
         hook['type']: hook for hook in config.get('custom_hooks') or ()
         if hook['type'] not in WATCHING}
@@ -154,7 +155,7 @@ def make_recipe(config: Config) -> dict:
     return json.loads(json.dumps(leaves, default=str))
 
 
-def without_lists(value):
+def without_lists(value) -> Any:
     """Lists of dicts as dicts by their places, so that each leaf has a key."""
     if isinstance(value, dict):
         return {key: without_lists(each) for key, each in value.items()}

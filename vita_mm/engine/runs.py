@@ -7,6 +7,7 @@ import os
 import subprocess
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed
@@ -164,8 +165,17 @@ def check_keys(keys, place: str) -> None:
     """
     for key in keys:
         near = difflib.get_close_matches(key, RUNNER_KEYS, n=1, cutoff=0.8)
-        if near and near[0] != key:
+        if near and near[0] != key and not is_another(key, near[0]):
             raise UserError(f'{place}: unknown key {key!r}; did you mean {near[0]!r}?')
+
+
+def is_another(key: str, known: str) -> bool:
+    """Whether two keys have but their last word in common, as ``image_dataloader`` and
+    ``val_dataloader``."""
+    (first, _, last), (known_first, _, known_last) = (
+        word.rpartition('_') for word in (key, known))
+    return last == known_last and not difflib.get_close_matches(first, [known_first],
+                                                                cutoff=0.5)
 
 
 def check_options(options: dict, place: str) -> None:
@@ -209,7 +219,7 @@ def scale_rate(config: Config) -> None:
     if config.get('optim_wrapper') and scaling.get('enable'):
         config.optim_wrapper.optimizer.lr *= (
             clips_per_step(config) / scaling['base_batch_size'])
-        scaling.enable = False
+        scaling['enable'] = False
 
 
 def build_runner(config: Config) -> Runner:
@@ -256,7 +266,7 @@ def build_runner(config: Config) -> Runner:
         raise UserError(f'the config does not build: {error}') from error
 
 
-def check_rates(optim_wrapper: dict, model: torch.nn.Module) -> None:
+def check_rates(optim_wrapper: Any, model: torch.nn.Module) -> None:
     """Refuse rates of single parameters that MMEngine would not find, and say nothing.
 
     What other constructors of optimizers take is theirs to say.

@@ -7,10 +7,7 @@ import ctypes
 import signal
 import sys
 from datetime import timedelta
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import nn
+from typing import Any
 
 PATIENCE = timedelta(days=1)
 
@@ -26,8 +23,8 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
-def unwrapped(model: 'nn.Module') -> 'nn.Module':
-    """The recognizer without its data-parallel wrapper."""
+def unwrapped(model: Any) -> Any:
+    """The recognizer (``nn.Module``) without its data-parallel wrapper."""
     from mmengine.model import is_model_wrapper
     return model.module if is_model_wrapper(model) else model
 
@@ -41,6 +38,6 @@ def wait_for_all() -> None:
     import torch.distributed
     from mmengine.dist import get_world_size
     if get_world_size() > 1:
-        group = torch.distributed.new_group(backend='gloo', timeout=PATIENCE)
+        group: Any = torch.distributed.new_group(backend='gloo', timeout=PATIENCE)
         torch.distributed.barrier(group)
         torch.distributed.destroy_process_group(group)
