@@ -13,6 +13,7 @@ import reference
 import torch
 from mmaction.registry import MODELS
 from mmengine.registry import init_default_scope
+from vita_mm.tracking import store
 
 torch.set_num_threads(1)
 # Digests are remembered where the tests end.
@@ -73,6 +74,14 @@ def scatter(model, seed):
 def default_scope():
     """Names are looked up in MMAction2's registries, whatever an earlier test built."""
     init_default_scope('mmaction')
+
+
+@pytest.fixture(scope='session')
+def empty_database(tmp_path_factory):
+    """A database of MLflow's without runs, to be copied: making one takes seconds."""
+    path = tmp_path_factory.mktemp('mlflow') / 'mlflow.db'
+    store.open_client(f'sqlite:///{path}')
+    return path
 
 
 @pytest.fixture(scope='session')

@@ -127,7 +127,7 @@ def execute(folder: RunFolder, launcher: str) -> None:
 def equip(config: Config, manifest: Manifest) -> None:
     """Give a config what a run of a suite needs, whoever wrote it: one of MMAction2's
     own knows neither MLflow nor checkpoints that load as tensors only."""
-    hooks = config.setdefault('custom_hooks', []) or []
+    hooks = config.get('custom_hooks') or []
     given = {hook.get('type') for hook in hooks if isinstance(hook, dict)}
     config.custom_hooks = [*hooks, *(dict(type=name) for name in HOOKS
                                      if name not in given)]
@@ -141,10 +141,11 @@ def equip(config: Config, manifest: Manifest) -> None:
                            tags=dict(suite=manifest.suite, run=manifest.name))
     config.visualizer = dict(visualizer, vis_backends=backends)
     # The last weights count: no choice is made on a test set.
-    checkpoint = config.setdefault('default_hooks', {}).setdefault(
-        'checkpoint', dict(type='CheckpointHook', interval=1))
+    defaults = dict(config.get('default_hooks') or {})
+    checkpoint = defaults.get('checkpoint', dict(type='CheckpointHook', interval=1))
     if checkpoint:
-        checkpoint.update(save_best=None)
+        defaults['checkpoint'] = dict(checkpoint, save_best=None)
+    config.default_hooks = defaults
 
 
 def train(config: Config, _) -> tuple[Runner, dict, Path]:
