@@ -41,6 +41,7 @@ title: tiny
 compared: order
 timeout: 200
 override:
+  train_cfg.val_interval: 3
   train_dataloader.num_workers: 0
   val_dataloader.num_workers: 0
   test_dataloader.num_workers: 0
@@ -90,7 +91,7 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def done(world, tmp_path_factory, empty_database):
+def done(world, tmp_path_factory, empty_database, plain_configs):
     """A folder in which the suite was run once, and what that said."""
     folder = tmp_path_factory.mktemp('done')
     shutil.copyfile(empty_database, folder / 'mlflow.db')

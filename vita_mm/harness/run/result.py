@@ -40,28 +40,33 @@ class Result(Record):
         description='`done`, or `failed`; a run that is going on or was interrupted has '
         'no result')
     time: str = Field(description='when it ended: date and time, with the time zone')
-    seconds: float | None = Field(default=None, description='that it took, since it was started '
-                                  'for the last time; without start-up')
+    seconds: float | None = Field(
+        default=None, description='that it took, since it was started for the last time; '
+        'without start-up')
     error: str | None = Field(default=None, description='why it failed, in a sentence')
-    last_lines: list[str] = Field(default=[], description='of the log of a run that failed')
-    name: str | None = Field(default=None, description='of the run, such as '
-                             '`vita_mini,num_global=0/seed1`')
+    last_lines: list[str] = Field(
+        default=[], description='of the log of a run that failed')
+    name: str | None = Field(
+        default=None, description='of the run, such as `vita_mini,num_global=0/seed1`')
     seed: int | None = Field(default=None, description='that was in effect')
-    metrics: dict[str, int | float] = Field(default={}, description='the numbers: of an '
-                                            'evaluation as its metric names them, such '
-                                            'as `acc/top1`, and `trainable_parameters`')
-    weights: Weights | None = Field(default=None, description='the checkpoint that was trained, '
-                                    'or is evaluated; none where nothing is trained')
-    precision: str = Field(default='float32', description='`float32`, `tf32`, `bfloat16` or '
-                           '`float16`')
+    metrics: dict[str, int | float] = Field(
+        default={}, description='the numbers: of an evaluation as its metric names them, '
+        'such as `acc/top1`, and `trainable_parameters`')
+    weights: Weights | None = Field(
+        default=None, description='the checkpoint that was trained, or is evaluated; none '
+        'where nothing is trained')
+    precision: str = Field(
+        default='float32', description='`float32`, `tf32`, `bfloat16` or `float16`')
     datasets: list[Dataset] = Field(default=[], description='that were read')
-    clip: dict[str, str] = Field(default={}, description='architecture and SHA-256 of the CLIP '
-                                 'that the model stands on; empty if it stands on none')
+    clip: dict[str, str] = Field(
+        default={}, description='architecture and SHA-256 of the CLIP that the model '
+        'stands on; empty if it stands on none')
     command: list[str] = Field(default=[], description='that executed it')
-    environment: dict[str, str] = Field(default={}, description='versions and hardware, such as '
-                                        '`env.torch` and `env.gpu`')
-    git: dict[str, str] = Field(default={}, description='commit of the code, and whether it had '
-                                'changes; empty without a checkout')
+    environment: dict[str, str] = Field(
+        default={}, description='versions and hardware, such as `env.torch` and `env.gpu`')
+    git: dict[str, str] = Field(
+        default={}, description='commit of the code, and whether it had changes; empty '
+        'without a checkout')
 
 
 def read_result(folder: Path) -> Result | None:
