@@ -7,6 +7,7 @@ import os
 import subprocess
 from datetime import timedelta
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 import torch
 import torch.distributed
@@ -98,12 +99,20 @@ def load_config(path: str | Path) -> Config:
         raise UserError(f'cannot read the config {path}: {explain(error)}') from error
     except (OSError, SyntaxError, KeyError, TypeError, ConfigParsingError) as error:
         raise UserError(f'cannot read the config {path}: {error}') from error
-    if hasattr(config, '_imported_names'):  # in pure Python: classes become their names
-        config = Config(config.to_dict(), filename=config.filename)
+    if config._imported_names:
+        config = plain_config(config)
     check_plugins(config, path)
     check_keys(config.keys(), str(path))
     hide_credentials(config)
     return config
+
+
+def plain_config(config: Config) -> Config:
+    """A config of MMEngine's pure Python style as one of the other: classes become their
+    names, and functions, which MMEngine (0.10.7) could not write down, are left out."""
+    return Config({key: value for key, value in config.to_dict().items()
+                   if not isinstance(value, (FunctionType, ModuleType))},
+                  filename=config.filename)
 
 
 def override(config: Config, options: dict, place: str) -> None:

@@ -2,11 +2,10 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError
+from importlib.util import find_spec
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.utils import get_installed_path
 
 from vita_mm.engine.plugins import folder_of, plugins_of
 from vita_mm.engine.runs import keep_test_only, load_config, override, use_trained_model
@@ -371,10 +370,10 @@ def find_config(path: str, folder: Path | None) -> Path:
     """
     package, two_colons, inside = path.partition('::')
     if two_colons:
-        try:
-            return Path(get_installed_path(package), '.mim', 'configs', inside)
-        except PackageNotFoundError:
+        spec = find_spec(package)
+        if spec is None or spec.origin is None:
             raise UserError(f'the config {path} is of a package that is not installed: '
-                            f'{package}') from None
+                            f'{package}')
+        return Path(spec.origin).parent / '.mim' / 'configs' / inside
     beside = Path(folder or '', path)
     return beside if beside.is_file() else Path(locate(path))
