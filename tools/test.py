@@ -9,7 +9,7 @@ that has no trained tensors: frozen CLIP.
 import argparse
 import signal
 
-from arguments import add_common_arguments
+from arguments import add_common_arguments, add_variant_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,6 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint')
     parser.add_argument('--dump', help='write the predictions to this .pkl file')
     add_common_arguments(parser)
+    add_variant_arguments(parser)
     return parser.parse_args()
 
 

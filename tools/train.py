@@ -6,7 +6,7 @@
 import argparse
 import signal
 
-from arguments import add_common_arguments
+from arguments import add_common_arguments, add_variant_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,6 +25,7 @@ def parse_args() -> argparse.Namespace:
                         help='scale the learning rate to the real batch size')
     parser.add_argument('--seed', type=int)
     add_common_arguments(parser)
+    add_variant_arguments(parser, trains=True)
     args = parser.parse_args()
     if args.change and not args.resume:
         parser.error('--change says what differs from what is resumed: it needs --resume')
