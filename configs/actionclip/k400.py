@@ -32,7 +32,8 @@ train_pipeline = [
 ]
 val_pipeline = with_steps(_base_.val_pipeline, UniformSample=dict(clip_len=32))
 test_pipeline = with_steps(
-    val_pipeline, UniformSample=dict(num_clips=10), Resize=dict(scale=(-1, 224)),
+    val_pipeline, Resize=dict(scale=(-1, 224)),
+    UniformSample=dict(type='UniformSample', clip_len=32, num_clips=10, test_mode=True),
     CenterCrop=dict(type='ThreeCrop', crop_size=224))
 train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=val_pipeline))

@@ -41,12 +41,12 @@ class Variants:
     """How a config is changed.
 
     Attributes:
-        frames: of a clip: in a config of a training of that, too, and for its model;
-            with a dataset, and in a config without training, of the evaluation alone.
-        stride: of the frames of a clip, where they are sampled at one; else as ``frames``.
         dataset: a key of ``DATASETS``, or the file of a config with a test set.
         split: a name in the ``splits`` of the dataset's config, such as ``val`` of
             Kinetics-600, or the number of one of its official splits, from 1.
+        frames: of a clip: in a config of a training of that, too, and for its model;
+            with a dataset, and in a config without training, of the evaluation alone.
+        stride: of the frames of a clip, where they are sampled at one; of what ``frames`` is.
         views: clips in time x crops in space, such as ``4x3``; crops are 1 or 3.
         reading: of clips of more frames than Vita-CLIP was trained on: ``frame_windows``
             or ``tile``.
@@ -56,10 +56,10 @@ class Variants:
     Raises:
         ValueError: for a value that cannot be meant.
     """
-    frames: int | None = None
-    stride: int | None = None
     dataset: str | None = None
     split: int | str | None = None
+    frames: int | None = None
+    stride: int | None = None
     views: str | None = None
     reading: str | None = None
     prompts: str | None = None
