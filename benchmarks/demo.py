@@ -37,7 +37,7 @@ def frozen_clip(path: Path):
     from mmengine.config import Config
 
     config = Config.fromfile(path)
-    frozen = Config.fromfile(CONFIGS / '_base_' / 'frozen_clip.py').model
+    frozen = Config.fromfile(CONFIGS / 'frozen_clip' / 'k400.py').model
     config.model.backbone.update(frozen.backbone)
     config.model.cls_head.context = frozen.cls_head.context
     return config

@@ -56,13 +56,14 @@ def evaluation_config(dataset: str, reading: str | None, trained,
     """
     from mmengine.config import Config
     from vita_mm.engine.runs import read_config, use_trained_model
+    from vita_mm.engine.variants import find_dataset
 
     args = argparse.Namespace(**vars(args))
-    args.config = str(CONFIGS / 'zero_shot' / f'{dataset}.py')
+    args.config, args.split = find_dataset(dataset)
     config = read_config(args)
     use_trained_model(config, trained)
     if reading is None:
-        frozen = Config.fromfile(CONFIGS / '_base_' / 'frozen_clip.py')
+        frozen = Config.fromfile(CONFIGS / 'frozen_clip' / 'k400.py')
         config.model.backbone.update(frozen.model.backbone)
     else:
         config.model.backbone.long_clips = reading
