@@ -228,10 +228,11 @@ def use_split(config: Config, split: int | str) -> None:
         raise UserError(f'there is no split {split!r}; it has '
                         + (', '.join(map(str, known)) or 'none'))
     change_dataset(config, 'test', ann_file=official[split - 1:split])
-    evaluator = config.test_evaluator = copy.deepcopy(config.test_evaluator)
+    evaluator = copy.deepcopy(config.test_evaluator)
     evaluator.num_splits = 1
     if evaluator.get('candidates'):
         evaluator.candidates = evaluator.candidates[split - 1:split]
+    config.test_evaluator = evaluator
 
 
 def use_frames(config: Config, frames: int | None, stride: int | None) -> None:
