@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from vita_mm.data.dataset import SampleKey, seed_random
 from vita_mm.data.readers import PyAVReader
 from vita_mm.engine.runs import load_config
+from vita_mm.engine.variants import Variants, apply_variants
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH, HEIGHT, RATE, SECONDS = 340, 256, 30, 10  # as Kinetics' copies
@@ -97,8 +98,8 @@ def paired(videos: list[Path], theirs: dict[str, Callable]) -> Pairs:
 def our_pipelines() -> dict[str, Compose]:
     register_all_modules()
     init_default_scope('mmaction')
-    one, many = (load_config(ROOT / 'configs' / name)
-                 for name in ('vita_k400.py', 'vita_k400_4x3.py'))
+    one = load_config(ROOT / 'configs' / 'vita_k400.py')
+    many = apply_variants(one, Variants(views='4x3'))
     return dict(training=Compose(one.train_pipeline), view=Compose(one.test_pipeline),
                 views=Compose(many.test_pipeline))
 

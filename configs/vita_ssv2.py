@@ -12,14 +12,17 @@ docs/precision.md for how these were estimated).
 """
 _base_ = 'vita_k400.py'
 
+from vita_mm.engine.pipelines import with_steps
+
 classes = 'ssv2'
 root = 'data/ssv2'
 
 model = dict(cls_head=dict(classes=classes))
-train_pipeline = _base_.train_pipeline
-val_pipeline = _base_.val_pipeline
-train_pipeline[1] = dict(type='UniformSample', clip_len=8)
-val_pipeline[1] = dict(type='UniformSample', clip_len=8, test_mode=True)
+train_pipeline = with_steps(
+    _base_.train_pipeline, SampleFrames=dict(type='UniformSample', clip_len=8))
+val_pipeline = with_steps(
+    _base_.val_pipeline,
+    SampleFrames=dict(type='UniformSample', clip_len=8, test_mode=True))
 test_pipeline = val_pipeline
 data = dict(classes=classes, data_prefix=dict(video=f'{root}/videos'))
 train_dataloader = dict(

@@ -27,7 +27,7 @@ class Ended:
 
 
 class InProcess:
-    interval, devices = 0, 1
+    interval, devices = 0.0, 1
 
     def __init__(self, out: Path, nodes: int, gpus: int, jobs: int | None) -> None:
         self.out = out

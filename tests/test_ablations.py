@@ -23,15 +23,17 @@ from mmengine.config import Config
 from vita_mm.cli.main import run as run_verb
 from vita_mm.errors import UserError
 from vita_mm.harness.run import execute
-from vita_mm.harness.run.execute import divide_batch
+from vita_mm.harness.report.model_zoo import CONFIGS as MMACTION
+from vita_mm.harness.run.execute import divide_batch, equip
 from vita_mm.harness.run.folder import RunFolder
 from vita_mm.harness.run.inputs import differences
 from vita_mm.harness.run.plan import Plan
+from vita_mm.harness.run.records import Manifest
 from vita_mm.harness.spec.suite import read_suite
 from vita_mm.io.checkpoints import read_tensors
 from vita_mm.io.digests import TRUSTED, digest_file
 from vita_mm.io.files import lock
-from world import kill, run, start, write_world
+from world import ROOT, kill, run, start, write_world
 
 RUN = 'benchmarks/run_ablations.py'
 SUITE = """
@@ -39,6 +41,7 @@ title: tiny
 compared: order
 timeout: 200
 override:
+  train_cfg.val_interval: 3
   train_dataloader.num_workers: 0
   val_dataloader.num_workers: 0
   test_dataloader.num_workers: 0
@@ -88,9 +91,10 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def done(world, tmp_path_factory):
+def done(world, tmp_path_factory, empty_database, plain_configs):
     """A folder in which the suite was run once, and what that said."""
     folder = tmp_path_factory.mktemp('done')
+    shutil.copyfile(empty_database, folder / 'mlflow.db')
     return folder, ablations(folder, world, *IN_PROCESS)
 
 
@@ -331,6 +335,7 @@ def test_a_training_goes_on_from_its_checkpoint(done, world, tmp_path):
 def test_a_failing_row_does_not_stop_the_others(done, world, tmp_path):
     """In processes of their own; what is done already stays."""
     shutil.copytree(done[0] / 'out', tmp_path / 'out')
+    shutil.copyfile(done[0] / 'mlflow.db', tmp_path / 'mlflow.db')
     shutil.rmtree(tmp_path / 'out/runs/tiny@test')
     suite = (world / 'suite.yaml').read_text().replace(
         '      full: {label', f'''      broken:
@@ -454,3 +459,40 @@ def test_the_clips_of_a_step_do_not_depend_on_the_processes(processes, batch, st
     assert config.optim_wrapper.get('accumulative_counts', 1) == steps
     with pytest.raises(UserError, match='cannot be divided'):
         divide_batch(config, 7)
+
+
+@pytest.mark.parametrize('scaling', [None, dict(enable=False)])
+def test_a_config_without_a_total_keeps_its_batch(scaling):
+    config = Config(dict(train_dataloader=dict(batch_size=32), optim_wrapper=dict()))
+    if scaling:
+        config.auto_scale_lr = scaling
+    divide_batch(config, 1)
+    assert config.train_dataloader.batch_size == 32
+    divide_batch(config, 4)
+    assert config.train_dataloader.batch_size == 8
+    assert 'accumulative_counts' not in config.optim_wrapper
+
+
+def types(entries):
+    return [entry['type'] for entry in entries]
+
+
+def test_anyones_config_is_tracked_and_leaves_checkpoints_that_load():
+    """One of MMAction2's own, one that says nothing, and ours, which needs nothing."""
+    manifest = Manifest(name='a/seed0', seed=0, suite='mine', parent=dict(experiment='x'),
+                        inputs=dict(config={}, code={}, data={}, clip={}))
+    stock = Config.fromfile(MMACTION / '_base_' / 'default_runtime.py')
+    ours = Config.fromfile(ROOT / 'configs/_base_/runtime.py')
+    hooks = types(ours.custom_hooks)
+    for config in (stock, Config(), ours):
+        for _ in range(2):
+            equip(config, manifest)
+        *_, tracking = config.visualizer.vis_backends
+        assert tracking == dict(type='MLflowTracking', parent=dict(experiment='x'),
+                                tags=dict(suite='mine', run='a/seed0'))
+        assert types(config.visualizer.vis_backends).count('MLflowTracking') == 1
+        assert {'ExactResumeHook', 'TrackingHook'} <= set(types(config.custom_hooks))
+        assert config.default_hooks.checkpoint.save_best is None
+    assert types(stock.visualizer.vis_backends) == ['LocalVisBackend', 'MLflowTracking']
+    assert stock.visualizer.type == 'ActionVisualizer'
+    assert types(ours.custom_hooks) == hooks

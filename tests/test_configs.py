@@ -13,6 +13,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from test_mini import SMALL
 from vita_mm.engine.runs import RUNNER_KEYS, build_runner, keep_test_only, read_config
+from vita_mm.engine.variants import Variants, apply_variants
 from vita_mm.errors import UserError
 from vita_mm.mini import build
 from vita_mm.prepare import prepare
@@ -25,7 +26,7 @@ PARAMETERS = {
     'vita_k400.py': 37_245_953, 'released/vita_k400.py': 30_158_849,
     # As published: 131.50, 168.6, 3.20, 6.35 and 33.18 M.
     'xclip/k400.py': 131_501_056, 'actionclip/k400.py': 168_574_465,
-    'efficient_prompt/a5.py': 3_200_000, 'efficient_prompt/a6.py': 6_352_384,
+    'efficient_prompt/a5.py': 3_200_000,
     'evl/k400.py': 33_183_376,
     'vifi_clip/k400.py': 149_620_737}  # all of CLIP
 
@@ -45,10 +46,10 @@ def inside(disk, monkeypatch):
     monkeypatch.chdir(disk)
 
 
-def read(name, **options):
+def read(name, variants={}, **options):
     return read_config(argparse.Namespace(
         config=str(ROOT / 'configs' / name), cfg_options=options, launcher='none',
-        work_dir='work'))
+        work_dir='work', **variants))
 
 
 def shrink(config):
@@ -62,7 +63,7 @@ def shrink(config):
         loader = config.get(f'{name}_dataloader')
         if loader:
             loader.update(batch_size=2, num_workers=0)
-    if 'optim_wrapper' in config:
+    if config.get('optim_wrapper'):
         config.optim_wrapper.accumulative_counts = 1
     config.visualizer.vis_backends = []
     config.log_level = 'ERROR'
@@ -164,8 +165,8 @@ def test_an_override_that_would_do_nothing_is_refused():
         read('vita_k400.py', root='/elsewhere')
 
 
-def full_size(name):
-    config = read(name)
+def full_size(name, **options):
+    config = read(name, **options)
     config.model.clip.pretrained = None  # the real weights are a download
     return config, MODELS.build(copy.deepcopy(config.model))
 
@@ -173,8 +174,18 @@ def full_size(name):
 @pytest.mark.parametrize('name', PARAMETERS)
 def test_the_full_vit_b_16_has_the_published_parameters(name):
     _, model = full_size(name)
-    assert sum(parameter.numel() for parameter in model.parameters()
-               if parameter.requires_grad) == PARAMETERS[name]
+    assert trained(model) == PARAMETERS[name]
+
+
+def test_a6_has_the_published_parameters():
+    _, model = full_size('efficient_prompt/a5.py',
+                         **{'model.backbone.temporal.num_layers': 2})
+    assert trained(model) == 6_352_384
+
+
+def trained(model):
+    return sum(parameter.numel() for parameter in model.parameters()
+               if parameter.requires_grad)
 
 
 @pytest.mark.slow
@@ -190,11 +201,43 @@ def test_the_full_vit_b_16_steps_and_predicts():
     assert sample.pred_score.sum().item() == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize('name, shape', [
-    ('vita_k400.py', (1, 3, 8)), ('vita_k400_4x3.py', (12, 3, 8)),
-    ('vita_k400_16f.py', (12, 3, 16)), ('released/vita_k400.py', (3, 3, 8)),
-    ('vita_ssv2.py', (1, 3, 8)), ('zero_shot/hmdb51.py', (1, 3, 32)),
-    ('zero_shot/k600_val.py', (1, 3, 32)), ('frozen_clip/k400.py', (1, 3, 8))])
-def test_views_and_frames_of_an_evaluation(name, shape):
-    dataset = DATASETS.build(read(name).test_dataloader.dataset)
-    assert dataset[0]['inputs'].shape == (*shape, 224, 224)
+@pytest.mark.parametrize('name, variants, shape', [
+    ('vita_k400.py', {}, (1, 3, 8)), ('released/vita_k400.py', {}, (3, 3, 8)),
+    ('vita_k400.py', dict(views='4x3'), (12, 3, 8)),
+    ('vita_k400.py', dict(frames=16, views='4x3'), (12, 3, 16)),
+    ('xclip/k400.py', dict(views='4x3'), (12, 3, 8)),
+    ('actionclip/k400.py', dict(views='1x1', frames=8), (1, 3, 8)),
+    ('vita_ssv2.py', {}, (1, 3, 8)), ('zero_shot/hmdb51.py', {}, (1, 3, 32)),
+    ('vita_k400.py', dict(dataset='k600_val'), (1, 3, 32)),
+    ('vita_k400.py', dict(dataset='hmdb51', frames=16, split=2), (1, 3, 16)),
+    ('frozen_clip/k400.py', dict(dataset='ssv2'), (1, 3, 8))])
+def test_views_and_frames_of_an_evaluation(name, variants, shape):
+    config = read(name)
+    dataset = apply_variants(config, Variants(**variants)).test_dataloader.dataset
+    assert DATASETS.build(dataset)[0]['inputs'].shape == (*shape, 224, 224)
+    assert config.to_dict() == read(name).to_dict()  # the one given stays
+
+
+@pytest.mark.parametrize('name, variants', [
+    ('vita_mini.py', dict(frames=16, stride=2)), ('xclip/mini.py', dict(frames=4)),
+    ('vita_mini.py', dict(dataset='mini_k600', split=3, reading='tile')),
+    ('vita_mini.py', dict(dataset='mini_ssv2', views='2x1')),
+    ('actionclip/mini.py', dict(dataset='mini_hmdb51', prompts='actionclip')),
+    ('frozen_clip/mini_k400.py', dict(dataset='mini_ssv2', prompts='a {}'))])
+def test_a_variant_builds_and_evaluates(name, variants):
+    config = shrink(read(name, variants))
+    config.experiment_name = f'{name} {variants}'
+    if config.train_cfg:
+        runner = build_runner(config)
+        batch = next(iter(runner.train_dataloader))
+        assert batch['inputs'][0].shape[2] == variants['frames']
+        assert torch.isfinite(
+            runner.model.train_step(batch, runner.optim_wrapper)['loss'])
+        return
+    keep_test_only(config)
+    metrics = build_runner(config).test()
+    official = 0 if 'ssv2' in variants['dataset'] else 1 if 'split' in variants else 3
+    for prompts in config.test_cfg.prompts:
+        assert 0 <= metrics[f'{prompts}/acc/top1'] <= 1
+        assert len([key for key in metrics if key.startswith(f'{prompts}/acc/split')
+                    and key.endswith('_top1')]) == official

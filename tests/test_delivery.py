@@ -28,14 +28,6 @@ from vita_mm.tracking.delivery import FOLDER_TAG, Delivery
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope='module')
-def empty_database(tmp_path_factory):
-    """Made once: it takes MLflow seconds."""
-    path = tmp_path_factory.mktemp('mlflow') / 'mlflow.db'
-    store.open_client(f'sqlite:///{path}')
-    return path
-
-
 @pytest.fixture
 def uri(tmp_path, monkeypatch, empty_database):
     shutil.copyfile(empty_database, tmp_path / 'mlflow.db')

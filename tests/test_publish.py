@@ -4,6 +4,7 @@ import runpy
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 import pytest
@@ -13,9 +14,12 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from vita_mm import tracking
 from vita_mm.description import describe
+from vita_mm.harness.report.gather import find_machine, gather
 from vita_mm.harness.report.publish import Publisher
+from vita_mm.harness.report.report import write_report
 from vita_mm.harness.report.results import Cell, RowResult, TableResult
-from vita_mm.harness.run.folder import RunFolder
+from vita_mm.harness.run.folder import RunFolder, Status
+from vita_mm.harness.run.plan import Place
 from vita_mm.harness.run.result import Weights
 from vita_mm.harness.spec.published import Figure
 from vita_mm.harness.spec.suite import ROOT, Column, Row, Suite, Table
@@ -32,14 +36,6 @@ SUITE = Suite('paper', 'the paper', [Table('table6', 'Prompts', {'top1': TOP1}, 
 
 
 MODEL = 'vita_mm-paper-table6-csc'
-
-
-@pytest.fixture(scope='module')
-def empty_database(tmp_path_factory):
-    """Made once: it takes MLflow seconds."""
-    path = tmp_path_factory.mktemp('mlflow') / 'mlflow.db'
-    MlflowClient(f'sqlite:///{path}').search_experiments()
-    return path
 
 
 @pytest.fixture
@@ -361,6 +357,38 @@ def test_a_registered_model_predicts(uri, out, tmp_path, build_model, tiny_weigh
     assert loaded.keys() == model.state_dict().keys()
     for key, value in model.state_dict().items():
         assert torch.equal(loaded[key], value)
+
+
+def test_the_run_of_a_stock_recognizer_goes_all_the_way(uri, out, tmp_path):
+    """It has no CLIP, no classes, no description, and counts no videos."""
+    row = Row('t', 'tsn', 'TSN', train='tsn.py')
+    table = Table('t', 'T', {'top1': Column('top1', 'Top-1', tolerance=100)}, [row])
+    suite = Suite('mine', 'mine', [table])
+    folder = RunFolder(seed_folder(out, 0))
+    file = folder.path / 'work' / 'weights.pth'
+    file.parent.mkdir()
+    torch.save(dict(state_dict=dict(a=torch.ones(2)), meta=dict(epoch=1)), file)
+    folder.finish(
+        metrics={'acc/top1': 0.25, 'acc/top5': 0.5, 'acc/mean1': 0.2,
+                 'trainable_parameters': 7},
+        weights=Weights(path='work/weights.pth', sha256=digest_file(file)))
+    run = SimpleNamespace(name='tsn/seed0', folder=folder, done=True, trained=None,
+                          status=Status('done'))
+    plan = SimpleNamespace(suite=suite, runs={run.name: run}, places=[
+        Place(table, row, table.columns['top1'], 0, run)])
+    result, = results = gather(plan)
+    cell = result.cell('tsn', 'top1')
+    assert (cell.mean, cell.videos, cell.state) == (25, None, 'done')
+    page = write_report(suite, results, find_machine(plan), tmp_path / 'report')
+    assert '25.00' in page.read_text() and 'precision: float32' in page.read_text()
+    # As if it were the paper's, so that it is registered.
+    cell.paper = replace(PAPER, value=25.0)
+    publish(out, results, suite)
+    arrived, = find(uri, row='tsn', seed='0')
+    assert arrived.data.metrics['top1'] == 25 and arrived.info.status == 'FINISHED'
+    version, = MlflowClient(uri).search_model_versions("name = 'vita_mm-mine-t-tsn'")
+    content = read_tensors(Path(version.source, 'model.pth'))
+    assert content['meta'] == {} and list(content['state_dict']) == ['a']
 
 
 def versions_of(uri):

@@ -71,7 +71,8 @@ def make_sweep(out, runs, ways=(), **more):
 
     plan = SimpleNamespace(
         runs={run.name: run for run in runs}, refresh=refresh, out=out, trust_code=False,
-        suite=SimpleNamespace(name='s', timeout=1, estimates={}, estimates_precision=None),
+        suite=SimpleNamespace(name='s', timeout=1, estimates={},
+                              estimates_precision=None),
         is_used_up=lambda run: all(other.done for other in runs
                                    if run in (other, other.trained)))
     printed = io.StringIO()
@@ -141,8 +142,8 @@ def test_checkpoints_go_once_all_evaluations_are_done(tmp_path):
     assert names(training.folder) == ['weights.pth']
 
 
-def test_what_the_manifest_names_stays(tmp_path):
-    """Also of trainings from before there was a file of weights; and without it all do."""
+def test_what_the_result_names_stays(tmp_path):
+    """Also of trainings of before there was a file of weights; without it all do."""
     folder = RunFolder(tmp_path)
     leave(folder, 'epoch_2.pth', 'epoch_1.pth')
     folder.prune()

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -76,13 +77,15 @@ class Score(BaseMetric):
         return dict(top1=0.5, matrix=[[1, 0], [0, 1]], name='toy')
 
 
-@pytest.fixture(scope='session')
-def database(tmp_path_factory):
-    return f'sqlite:///{tmp_path_factory.mktemp("mlflow")}/mlflow.db'
+@pytest.fixture(scope='module')
+def database(tmp_path_factory, empty_database):
+    path = tmp_path_factory.mktemp('mlflow') / 'mlflow.db'
+    shutil.copyfile(empty_database, path)
+    return f'sqlite:///{path}'
 
 
 @pytest.fixture
-def client(database, monkeypatch):
+def client(database, monkeypatch, plain_configs):
     """MLflow, which runs of the test use by default."""
     monkeypatch.setenv('MLFLOW_TRACKING_URI', database)
     # Their number is a matter of time; one test switches them on.
@@ -259,9 +262,11 @@ def test_validation_alone_counts_once(client, tmp_path, data):
     assert points(client, run, 'acc/top1') == [(0, 0.5)]
 
 
-def test_default_is_sqlite_in_the_current_folder(client, tmp_path, monkeypatch):
+def test_default_is_sqlite_in_the_current_folder(client, tmp_path, monkeypatch,
+                                                 empty_database):
     monkeypatch.delenv('MLFLOW_TRACKING_URI')
     monkeypatch.chdir(tmp_path)
+    shutil.copyfile(empty_database, tmp_path / 'mlflow.db')
     backend = tracking.MLflowTracking('work')
     backend.add_config(Config(dict(a=1)))
     backend.add_scalar('loss', 1.0, 1)

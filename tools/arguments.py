@@ -6,3 +6,4 @@ _SOURCE = Path(__file__).resolve().parents[1] / 'vita_mm' / 'cli' / 'arguments.p
 _found = runpy.run_path(str(_SOURCE))
 add_common_arguments = _found['add_common_arguments']
 add_config_options = _found['add_config_options']
+add_variant_arguments = _found['add_variant_arguments']

@@ -1,20 +1,21 @@
 """The supervised set of the miniature benchmark (the role of K400) and its schedule."""
 _base_ = ['runtime.py', 'kinetics400.py', 'schedule.py']
 
+from vita_mm.engine.pipelines import with_steps
+
 root = 'data/mini'
 classes = f'{root}/k400_classes.txt'
 clip = dict(arch=f'{root}/clip/ViT-Mini.json', pretrained=f'{root}/clip/vit_mini.pt')
 
 # Frames of 96 pixels for a CLIP of 48; videos of 30 to 54 frames. The augmentation is
 # gentler: a crop of 8 % or a turn of colours would leave nothing to recognise.
-train_pipeline = _base_.train_pipeline
-train_pipeline[1].update(frame_interval=4)
-train_pipeline[3].update(policy='rand-m3-n1-mstd0.5-inc1', area_range=(0.6, 1.0))
-train_pipeline[4].update(scale=(48, 48))
-val_pipeline = _base_.val_pipeline
-val_pipeline[1].update(frame_interval=4)
-val_pipeline[3].update(scale=(-1, 48))
-val_pipeline[4].update(crop_size=48)
+train_pipeline = with_steps(
+    _base_.train_pipeline, SampleFrames=dict(frame_interval=4),
+    RandAugmentCrop=dict(policy='rand-m3-n1-mstd0.5-inc1', area_range=(0.6, 1.0)),
+    Resize=dict(scale=(48, 48)))
+val_pipeline = with_steps(
+    _base_.val_pipeline, SampleFrames=dict(frame_interval=4),
+    Resize=dict(scale=(-1, 48)), CenterCrop=dict(crop_size=48))
 test_pipeline = val_pipeline
 
 data = dict(classes=classes, data_prefix=dict(video=root))

@@ -1,9 +1,10 @@
 """Zero-shot evaluation on the three splits of a test set: 32 frames, one view.
 
-The paper does not say how the 32 frames are chosen: they are the centres of 32 equal
-parts of the video, for most videos of these datasets are shorter than 32 x 16 frames.
+Manual prompts: the class name, and templates. The paper does not say how the 32 frames
+are chosen: they are the centres of 32 equal parts of the video, for most videos of these
+datasets are shorter than 32 x 16 frames.
 """
-_base_ = 'evaluation_only.py'
+_base_ = 'runtime.py'
 
 test_pipeline = [
     dict(type='OpenVideo'),
@@ -21,3 +22,6 @@ test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='ClipDataset', pipeline=test_pipeline, test_mode=True))
 test_evaluator = dict(type='SplitAccMetric')
+test_cfg = dict(
+    type='ZeroShotLoop', prompts=dict(name='{}', templates='clip_kinetics700'))
+val_cfg = val_evaluator = None

@@ -1,6 +1,7 @@
 """B2 of Ju et al. on Something-Something-V2: A5 on other data.
 
-Table 2: 38.1 top-1.
+Table 2: 38.1 top-1. B6 is B2 with two temporal layers
+(`--cfg-options model.backbone.temporal.num_layers=2`); no figure of it is in the paper.
 
     tools/dist_train.sh configs/efficient_prompt/b2_ssv2.py 8
 

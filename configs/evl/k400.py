@@ -9,13 +9,16 @@ docs/precision.md for how these were estimated.
 
 Vita-CLIP's recipe is this one but for rate and length: 50000 steps are 53 epochs.
 """
-_base_ = ['../_base_/runtime.py', '../_base_/evl.py', '../_base_/kinetics400.py',
+_base_ = ['../_base_/runtime.py', '../_base_/clip.py', '../_base_/kinetics400.py',
           '../_base_/schedule.py']
 
+from vita_mm.engine.pipelines import with_steps
+
 precision = 'bfloat16'
-model = dict(cls_head=dict(classes='kinetics400'))
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(num_clips=3)  # SampleFrames
+model = dict(
+    backbone=dict(type='EVLVisionTransformer', num_frames=8),
+    cls_head=dict(type='EVLHead', classes='kinetics400', average_clips='prob'))
+test_pipeline = with_steps(_base_.test_pipeline, SampleFrames=dict(num_clips=3))
 test_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 optim_wrapper = dict(optimizer=dict(lr=4e-4))
 train_cfg = dict(max_epochs=53)

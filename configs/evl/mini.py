@@ -4,6 +4,8 @@ The data, schedule and evaluation of vita_mini.py.
 
     tools/dist_train.sh configs/evl/mini.py 2
 """
-_base_ = ['../_base_/mini.py', '../_base_/evl.py']
+_base_ = ['../_base_/mini.py', '../_base_/clip.py']
 
-model = dict(clip=_base_.clip, cls_head=dict(classes=_base_.classes))
+model = dict(
+    clip=_base_.clip, backbone=dict(type='EVLVisionTransformer', num_frames=8),
+    cls_head=dict(type='EVLHead', classes=_base_.classes, average_clips='prob'))

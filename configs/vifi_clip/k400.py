@@ -9,21 +9,20 @@ repository's README).
 Training: about 25 A100 hours in bfloat16. Evaluation: about 20 minutes of one. See
 docs/precision.md for how these were estimated.
 """
-_base_ = ['../_base_/runtime.py', '../_base_/vifi_clip.py',
-          '../_base_/kinetics400_segments.py', '../_base_/fine_tuning.py']
+_base_ = ['../_base_/runtime.py', '../_base_/vifi_clip.py', '../_base_/fine_tuning.py']
+
+from vita_mm.engine.pipelines import with_steps
 
 precision = 'bfloat16'
 model = dict(
     cls_head=dict(classes='kinetics400', label_smooth_eps=0.1),
     data_preprocessor=dict(blending=_base_.blending))
-train_pipeline = _base_.train_pipeline
-val_pipeline = _base_.val_pipeline
-for pipeline in (train_pipeline, val_pipeline):
-    pipeline[1].update(clip_len=16)  # UniformSample
-test_pipeline = _base_.test_pipeline
-test_pipeline[1] = dict(type='UniformSample', clip_len=16, num_clips=4, test_mode=True)
-test_pipeline[3].update(scale=(-1, 224))
-test_pipeline[4].update(type='ThreeCrop')  # instead of CenterCrop
+train_pipeline = with_steps(_base_.train_pipeline, UniformSample=dict(clip_len=16))
+val_pipeline = with_steps(_base_.val_pipeline, UniformSample=dict(clip_len=16))
+test_pipeline = with_steps(
+    val_pipeline, Resize=dict(scale=(-1, 224)),
+    UniformSample=dict(type='UniformSample', clip_len=16, num_clips=4, test_mode=True),
+    CenterCrop=dict(type='ThreeCrop', crop_size=224))
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=16, dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(batch_size=2, dataset=dict(pipeline=test_pipeline))

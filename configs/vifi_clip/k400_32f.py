@@ -1,6 +1,7 @@
 """ViFi-CLIP B/16 on Kinetics-400, 32 frames, 10 epochs: its model of zero-shot.
 
-No figure of it is in the paper. With zero_shot/{hmdb51,ucf101,k600}.py.
+No figure of it is in the paper. With `--dataset hmdb51`, `ucf101`,
+`k600`.
 
     tools/dist_train.sh configs/vifi_clip/k400_32f.py 8
 
@@ -9,10 +10,10 @@ docs/precision.md for how these were estimated.
 """
 _base_ = 'k400.py'
 
-train_pipeline = _base_.train_pipeline
-val_pipeline = _base_.val_pipeline
-for pipeline in (train_pipeline, val_pipeline):
-    pipeline[1].update(clip_len=32)  # UniformSample
+from vita_mm.engine.pipelines import with_steps
+
+train_pipeline = with_steps(_base_.train_pipeline, UniformSample=dict(clip_len=32))
+val_pipeline = with_steps(_base_.val_pipeline, UniformSample=dict(clip_len=32))
 test_pipeline = val_pipeline
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=val_pipeline))

@@ -1,6 +1,6 @@
 """X-CLIP B/16 on Kinetics-400, 32 frames, 10 epochs: its model of zero-shot.
 
-Table 5: 78.2 top-1 on K400; Tables 3 and 4 with zero_shot/{hmdb51,ucf101,k600}.py.
+Table 5: 78.2 top-1 on K400; Tables 3 and 4 with `--dataset hmdb51`, `ucf101`, `k600`.
 
     tools/dist_train.sh configs/xclip/k400_32f.py 8
 
@@ -9,11 +9,11 @@ docs/precision.md for how these were estimated.
 """
 _base_ = 'k400.py'
 
+from vita_mm.engine.pipelines import with_steps
+
 model = dict(backbone=dict(num_frames=32, checkpointing=True))
-train_pipeline = _base_.train_pipeline
-val_pipeline = _base_.val_pipeline
-for pipeline in (train_pipeline, val_pipeline):
-    pipeline[1].update(clip_len=32)  # UniformSample
+train_pipeline = with_steps(_base_.train_pipeline, UniformSample=dict(clip_len=32))
+val_pipeline = with_steps(_base_.val_pipeline, UniformSample=dict(clip_len=32))
 test_pipeline = val_pipeline
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=val_pipeline))

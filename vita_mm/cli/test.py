@@ -8,7 +8,7 @@ that has no trained tensors: frozen CLIP.
 """
 import argparse
 
-from .arguments import add_common_arguments
+from .arguments import add_common_arguments, add_variant_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('checkpoint')
     parser.add_argument('--dump', help='write the predictions to this .pkl file')
     add_common_arguments(parser)
+    add_variant_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@
 """
 import argparse
 
-from .arguments import add_common_arguments
+from .arguments import add_common_arguments, add_variant_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='scale the learning rate to the real batch size')
     parser.add_argument('--seed', type=int)
     add_common_arguments(parser)
+    add_variant_arguments(parser, trains=True)
 
 
 def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

@@ -4,10 +4,12 @@ import copy
 import difflib
 import hashlib
 import os
+import re
 import subprocess
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from types import FunctionType, ModuleType
 
 import torch
 import torch.distributed
@@ -49,21 +51,23 @@ GLOO_TIMEOUT = timedelta(minutes=30)
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """The config with the command line's overrides.
+    """The config with the command line's variants and overrides.
 
     Raises:
         UserError: if it cannot be read, or one of its keys is misspelt.
     """
-    config = load_config(args.config)
+    from .variants import Variants, apply_variants  # which reads configs of datasets
+    variants = Variants.of(args)
+    config = apply_variants(load_config(args.config), variants)
     override(config, args.cfg_options, '--cfg-options')
     config.launcher = args.launcher
     config.work_dir = (args.work_dir or config.get('work_dir')
-                       or default_work_dir(args.config))
+                       or default_work_dir(args.config, variants.given()))
     return config
 
 
-def default_work_dir(path: str | Path) -> str:
-    """The work dir of a config, another one for each config.
+def default_work_dir(path: str | Path, variants: dict = {}) -> str:
+    """The work dir of a config and its variants, another one for each.
 
     It is in the folder ``work_dirs`` of the current one what the config's path is below
     ``configs``, that of the current folder or of the project, or else below the current
@@ -71,6 +75,7 @@ def default_work_dir(path: str | Path) -> str:
     gets a name that ends in a digest of its path.
     """
     path = Path(os.path.abspath(locate(str(path)))).with_suffix('.py')
+    ending = ''.join(f',{key}={printable_name(value)}' for key, value in variants.items())
     here = Path.cwd()
     places = [here / 'configs', ROOT / 'configs', here]
     place = next((place for place in places if path.is_relative_to(place)), None)
@@ -78,9 +83,18 @@ def default_work_dir(path: str | Path) -> str:
         name = path.relative_to(place)
         if not any((other / name).exists() and not (other / name).samefile(path)
                    for other in places[:places.index(place)]):
-            return f'work_dirs/{name.with_suffix("")}'
+            return f'work_dirs/{name.with_suffix("")}{ending}'
     digest = hashlib.sha256(str(path).encode()).hexdigest()
-    return f'work_dirs/{path.stem}-{digest[:8]}'
+    return f'work_dirs/{path.stem}-{digest[:8]}{ending}'
+
+
+def printable_name(value) -> str:
+    """For the name of a folder; what is no plain word gets a digest."""
+    text = str(value)
+    if re.fullmatch(r'\w+', text):
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return '-'.join([*re.findall(r'\w+', text)[-3:], digest[:8]])
 
 
 def load_config(path: str | Path) -> Config:
@@ -99,12 +113,20 @@ def load_config(path: str | Path) -> Config:
         raise UserError(f'cannot read the config {path}: {explain(error)}') from error
     except (OSError, SyntaxError, KeyError, TypeError, ConfigParsingError) as error:
         raise UserError(f'cannot read the config {path}: {error}') from error
-    if hasattr(config, '_imported_names'):  # in pure Python: classes become their names
-        config = Config(config.to_dict(), filename=config.filename)
+    if config._imported_names:
+        config = plain_config(config)
     check_plugins(config, path)
     check_keys(config.keys(), str(path))
     hide_credentials(config)
     return config
+
+
+def plain_config(config: Config) -> Config:
+    """A config of MMEngine's pure Python style as one of the other: classes become their
+    names, and functions, which MMEngine (0.10.7) could not write down, are left out."""
+    return Config({key: value for key, value in config.to_dict().items()
+                   if not isinstance(value, (FunctionType, ModuleType))},
+                  filename=config.filename)
 
 
 def override(config: Config, options: dict, place: str) -> None:

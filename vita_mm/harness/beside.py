@@ -18,10 +18,11 @@ from rich.table import Table
 from vita_mm.engine.runs import (evaluate, join_group, keep_test_only, load_config,
                                  override, use_trained_model)
 from vita_mm.engine.selection import find_selection, say
+from vita_mm.engine.variants import read_dataset
 from vita_mm.errors import UserError
 from vita_mm.io.checkpoints import find_checkpoint, read_tensors
 from vita_mm.io.digests import digest_file
-from vita_mm.io.files import ROOT, read_json, write_json
+from vita_mm.io.files import read_json, write_json
 from vita_mm.io.processes import wait_for_all
 from vita_mm.labels.class_names import read_classes
 from vita_mm.labels.protocols import read_protocol
@@ -138,8 +139,8 @@ def zero_shot(protocol: str, trained: Trained, datasets: list[str] | None = None
         raise UserError(f'--long-clips is for Vita-CLIP: {system.title} has one way to '
                         'read a clip')
     passes = []
-    for dataset, path in read_protocol(protocol, datasets).items():
-        own = load_config(ROOT / path)
+    for dataset in read_protocol(protocol, datasets):
+        own = read_dataset(dataset)
         override(own, options or {}, '--cfg-options')
         own.test_cfg.prompts.update(system.prompts)
         if system.own_frames:

@@ -75,7 +75,7 @@ class LocalExecutor:
             each CPU core where there is none.
         gpus: processes of a job; 0 for one process without torchrun.
     """
-    interval = 0.2  # seconds between two polls of the jobs
+    interval: float = 0.2  # seconds between two polls of the jobs
 
     def __init__(self, jobs: int | None = None, gpus: int = 0) -> None:
         self.gpus = gpus
@@ -110,7 +110,7 @@ class LocalExecutor:
     def adopt(self, job: Job) -> None:
         """No job outlives the sweep that started it."""
 
-    def stop(self, handles: list[LocalHandle]) -> None:
+    def stop(self, handles: Sequence[LocalHandle]) -> None:
         for handle in handles:
             handle.terminate()
         for handle in handles:

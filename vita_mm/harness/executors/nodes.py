@@ -11,7 +11,7 @@ import subprocess
 from datetime import timedelta
 from pathlib import Path
 
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from vita_mm.cli.distributed import between_machines
 from vita_mm.errors import UserError

@@ -65,6 +65,7 @@ class Executor(Protocol[H]):
 
     def free(self) -> int:
         """How many more jobs it takes now."""
+        ...
 
     def submit(self, jobs: list[Job]) -> Sequence[H]:
         """Start or queue at most ``free()`` jobs; their handles in the same order.
@@ -72,6 +73,7 @@ class Executor(Protocol[H]):
         Raises:
             UserError: if it does not take them.
         """
+        ...
 
     def adopt(self, job: Job) -> H | None:
         """A job of an earlier sweep that is still queued or at work on one of these

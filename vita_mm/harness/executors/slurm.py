@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vita_mm.errors import UserError
 from vita_mm.harness.run.records import Record
@@ -201,7 +203,7 @@ class SlurmExecutor:
     Raises:
         UserError: if there is no Slurm or no submitit here, or an option is unknown.
     """
-    interval = 1  # seconds between two polls of the jobs
+    interval: float = 1  # seconds between two polls of the jobs
 
     def __init__(self, out: Path, nodes: int, gpus: int, jobs: int | None = None,
                  options: dict | None = None) -> None:
@@ -218,7 +220,7 @@ class SlurmExecutor:
         self.queue = Queue()
         self.options = check_options(
             options or {}, submitit.SlurmExecutor._valid_parameters())
-        parameters = dict(
+        parameters: dict[str, Any] = dict(
             job_name='vita_mm', nodes=nodes, ntasks_per_node=max(1, gpus),
             gpus_per_node=gpus or None,
             array_parallelism=self.jobs, stderr_to_stdout=True)
@@ -277,7 +279,7 @@ class SlurmExecutor:
                 return handle
         return None
 
-    def stop(self, handles: list[SlurmHandle]) -> None:
+    def stop(self, handles: Sequence[SlurmHandle]) -> None:
         cancel(handles)
 
     def close(self) -> None:
@@ -321,7 +323,7 @@ def find_states(*which: str) -> dict[str, str] | None:
     return dict(line.split() for line in asked.stdout.splitlines())
 
 
-def cancel(handles: list[SlurmHandle]) -> None:
+def cancel(handles: Sequence[SlurmHandle]) -> None:
     """Cancel jobs, and wait until they have left their folders."""
     if not handles:
         return

@@ -22,7 +22,7 @@ def gather(plan: Plan) -> list[TableResult]:
     for table in plan.suite.tables:
         rows = [RowResult(row, {
             name: collect(places[row.id, name],
-                          published.get((table.name, row.published, name)))
+                          published.get((table.name, row.published or '', name)))
             for name in table.columns if (row.id, name) in places})
             for row in table.rows]
         results.append(TableResult(table, rows, others_of(table, published)))
@@ -54,7 +54,7 @@ def cause_of(run: Run) -> Run:
 
 def measure(cell: Cell, place: Place) -> None:
     """Add the numbers of one seed."""
-    metrics, column = place.run.folder.result.metrics, place.column
+    metrics, column = place.run.folder.outcome.metrics, place.column
     prefix = column.metric.rpartition('acc/')[0] + 'acc/'
     if column.metric not in metrics:
         cell.state, cell.error = FAILED, (
@@ -82,7 +82,7 @@ def find_machine(plan: Plan) -> dict[str, str]:
     found: dict[str, dict[str, None]] = defaultdict(dict)
     for run in plan.runs.values():
         if run.done:
-            result = run.folder.result
+            result = run.folder.outcome
             for key, value in {**result.environment, **result.git,
                                'precision': result.precision}.items():
                 found[key.removeprefix('env.')][value] = None

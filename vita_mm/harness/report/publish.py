@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vita_mm.errors import UserError
-from vita_mm.harness.run.result import Result, read_result
+from vita_mm.harness.run.folder import RunFolder
 from vita_mm.harness.spec.suite import Suite
 from vita_mm.io.checkpoints import read_tensors, write_atomically
 from vita_mm.io.files import replacing
@@ -152,7 +152,7 @@ class Publisher:
     def _publish_row(self, result: TableResult, row: RowResult, seed: int) -> None:
         metrics = dict(self._metrics(row, seed))
         datasets = [dataset.to_json() for path in folders_of(row, seed)
-                    for dataset in result_in(path).datasets]
+                    for dataset in RunFolder(path).outcome.datasets]
         journal = self._child(result, row, f'seed {seed}', [metrics, datasets])
         about = self._about(result, row, seed)
         if not is_ended(journal):
@@ -219,14 +219,14 @@ class Publisher:
         """Whether this is the best seed of a reproduced row that trains."""
         cell = headline(row)
         return row.row.train is not None and seed == max(
-            cell.values, key=cell.values.get) and cell.verdict(
+            cell.values, key=lambda each: cell.values[each]) and cell.verdict(
                 self.suite, row.row) == 'reproduced'
 
     def _register(self, row: RowResult, seed: int, journal: Journal, metrics: dict
                   ) -> None:
         """Make the trained tensors a version of a registered model."""
         folder = headline(row).folders[seed]
-        weights = result_in(folder).weights
+        weights = RunFolder(folder).outcome.weights
         if weights is None:
             return
         tags = {'checkpoint.sha256': weights.sha256, 'suite': self.suite.name,
@@ -267,18 +267,6 @@ def seeds_of(row: RowResult) -> list[int]:
 
 def folders_of(row: RowResult, seed: int) -> list[Path]:
     return list(dict.fromkeys(cell.folders[seed] for cell in row.cells.values()))
-
-
-def result_in(folder: Path) -> Result:
-    """The result that a number comes from.
-
-    Raises:
-        UserError: if it is there no more.
-    """
-    result = read_result(folder)
-    if result is None:
-        raise UserError(f'{folder} has lost its result: run the suite again')
-    return result
 
 
 def last_tags(journal: Journal) -> dict[str, str]:

@@ -45,7 +45,7 @@ HOOKS = ('ExactResumeHook', 'TrackingHook')
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n')[0])
     parser.add_argument('folders', nargs='+', type=Path)
     parser.add_argument('--launcher', default='none',
                         choices=('none', 'pytorch', 'slurm'))
@@ -108,11 +108,13 @@ def execute(folder: RunFolder, launcher: str) -> None:
         datasets = [Dataset(**found) for found in attempt(
             find_datasets, dict(train=runner._train_loop, test=runner._test_loop))]
         check_data(datasets, manifest.inputs)
-        weights = checkpoint and Weights(
-            path=os.path.relpath(checkpoint.resolve(), folder.path.resolve()),
-            sha256=digest_file(checkpoint))
-        if trained is not None:  # once more, for the file was read in between
-            check_weights(checkpoint, trained, weights.sha256)
+        weights = None
+        if checkpoint is not None:
+            weights = Weights(
+                path=os.path.relpath(checkpoint.resolve(), folder.path.resolve()),
+                sha256=digest_file(checkpoint))
+            if trained is not None:  # once more, for the file was read in between
+                check_weights(checkpoint, trained, weights.sha256)
         folder.finish(
             seconds=time.monotonic() - start, name=manifest.name, seed=runner.seed,
             metrics=metrics, weights=weights, datasets=datasets, command=sys.argv,
@@ -127,12 +129,12 @@ def execute(folder: RunFolder, launcher: str) -> None:
 def equip(config: Config, manifest: Manifest) -> None:
     """Give a config what a run of a suite needs, whoever wrote it: one of MMAction2's
     own knows neither MLflow nor checkpoints that load as tensors only."""
-    hooks = config.setdefault('custom_hooks', []) or []
+    hooks = config.get('custom_hooks') or []
     given = {hook.get('type') for hook in hooks if isinstance(hook, dict)}
     config.custom_hooks = [*hooks, *(dict(type=name) for name in HOOKS
                                      if name not in given)]
-    visualizer = config.get('visualizer') or dict(type='Visualizer')
-    backends = list(visualizer.get('vis_backends') or [])
+    visualizer: dict = config.get('visualizer') or dict(type='Visualizer')
+    backends: list[dict] = list(visualizer.get('vis_backends') or [])
     if not any(backend.get('type') == 'MLflowTracking' for backend in backends):
         backends.append(dict(type='MLflowTracking'))
     for backend in backends:
@@ -141,10 +143,11 @@ def equip(config: Config, manifest: Manifest) -> None:
                            tags=dict(suite=manifest.suite, run=manifest.name))
     config.visualizer = dict(visualizer, vis_backends=backends)
     # The last weights count: no choice is made on a test set.
-    checkpoint = config.setdefault('default_hooks', {}).setdefault(
-        'checkpoint', dict(type='CheckpointHook', interval=1))
+    defaults = dict(config.get('default_hooks') or {})
+    checkpoint = defaults.get('checkpoint', dict(type='CheckpointHook', interval=1))
     if checkpoint:
-        checkpoint.update(save_best=None)
+        defaults['checkpoint'] = dict(checkpoint, save_best=None)
+    config.default_hooks = defaults
 
 
 def train(config: Config, _) -> tuple[Runner, dict, Path]:
@@ -190,7 +193,7 @@ def test(config: Config, trained: RunFolder | None) -> tuple[Runner, dict, Path 
     runner = build_runner(config)
     with guard(runner):
         metrics = only_numbers(runner.test())
-    return runner, {**metrics, **(trained.result.metrics if trained else {})}, checkpoint
+    return runner, {**metrics, **(trained.outcome.metrics if trained else {})}, checkpoint
 
 
 def trained_weights(trained: RunFolder) -> Weights:

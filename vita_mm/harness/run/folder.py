@@ -13,6 +13,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from vita_mm.errors import UserError
+
 from .inputs import differences
 from .records import Inputs, Manifest
 from .result import DONE, FAILED, NAME, OLDER, Result, read_result
@@ -47,6 +49,17 @@ class RunFolder:
     def result(self) -> Result | None:
         """What came out; None as long as the run has not ended."""
         return read_result(self.path)
+
+    @property
+    def outcome(self) -> Result:
+        """The result of a run that has one.
+
+        Raises:
+            UserError: if it is there no more.
+        """
+        if (result := self.result) is None:
+            raise UserError(f'{self.path} has lost its result: run the suite again')
+        return result
 
     @property
     def weights(self) -> Path | None:

@@ -47,11 +47,11 @@ def names_of_test(path: str | None, changes: dict, content: str) -> Names:
 
     Args:
         path: of its config; None for the test set of the training's.
-        changes: what the row changes in that test set.
+        changes: variants of that, and what the row changes in the training's test set.
         content: as above.
     """
     names = ['test', folder_name('test', changes.items())] if path is None else \
-        [folder_name(name, ()) for name in longer_names(path)]
+        [folder_name(name, changes.items()) for name in longer_names(path)]
     return Names([*names, f'{names[0]},{content[:DIGITS]}', f'{names[0]},{content}'])
 
 
@@ -70,7 +70,9 @@ def config_name(path: str) -> str:
 
 def below_configs(path: str) -> tuple[str, ...]:
     parts = Path(path).with_suffix('').parts
-    return parts[parts.index('configs') + 1:] if 'configs' in parts else parts[-1:]
+    if 'configs' not in parts:
+        return parts[-1:]
+    return parts[len(parts) - parts[::-1].index('configs'):]
 
 
 def last_words(changes: dict) -> list[tuple[str, object]]:

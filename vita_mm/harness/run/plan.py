@@ -2,16 +2,23 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError
+from importlib.util import find_spec
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.utils import get_installed_path
 
 from vita_mm.engine.plugins import folder_of, plugins_of
 from vita_mm.engine.runs import keep_test_only, load_config, override, use_trained_model
+from vita_mm.engine.variants import Variants, apply_variants, find_dataset
 from vita_mm.errors import UserError
-from vita_mm.harness.spec.suite import Column, Row, Suite, Table, has_cell
+from vita_mm.harness.spec.suite import (
+    OF_TRAINING,
+    Column,
+    Row,
+    Suite,
+    Table,
+    has_cell,
+)
 from vita_mm.io.files import locate
 
 from .folder import ABSENT, INTERRUPTED, STALE, RunFolder, Status
@@ -28,7 +35,7 @@ class Recipe:
     """What rows ask for, whatever the seed: the same for all that ask for the same.
 
     Attributes:
-        source: config file, for estimates.
+        source: config file and variants, for estimates.
         config: resolved, without the seed. Recipes share parts of their configs, which
             are therefore never changed in place.
         inputs: without the seed.
@@ -141,7 +148,8 @@ class Plan:
         self.options = {**suite.override, **(options or {})}
         self.trust_code = trust_code
         self._inputs = InputFinder(trust_data)
-        self._configs: dict[Path, Config] = {}
+        self._files: dict[Path, Config] = {}
+        self._configs: dict[tuple[str, Variants], Config] = {}
         self.recipes: dict[str, Recipe] = {}
         cells = [(table, row, self._recipes_of(table, row))
                  for table, row in suite.rows()]
@@ -158,47 +166,72 @@ class Plan:
 
     def _recipes_of(self, table: Table, row: Row) -> dict[str, Recipe]:
         """The evaluations that give a row its numbers, by column."""
-        tests = {name: table.column(row, name).test for name in table.columns
-                 if has_cell(row, name)}
+        columns = {name: table.column(row, name) for name in table.columns
+                   if has_cell(row, name)}
         if row.train is None:
-            return {name: self._add(row, test, for_test(self._read(test)), test)
-                    for name, test in tests.items()}
-        plain = self._read(row.train)
+            return {name: self._alone(row, column) for name, column in columns.items()}
+        plain = self._read(row.train, row.of_training)
         config = changed(plain, row.override, f'{row.id}: override')
         changes = {key: value for key, value in row.override.items()
                    if lookup(plain, key) != value}
-        trained = self._add(row, row.train, config, row.train, changes)
-        return {name: self._evaluation(row, test, config, changes, trained)
-                for name, test in tests.items()}
+        variants = row.variants.only(*OF_TRAINING)
+        trained = self._add(row, say(row.train, variants), config, row.train, {
+            **variants.given(), **{key: value for key, value in changes.items()
+                                   if not key.startswith('test_')}})
+        return {name: self._evaluation(row, column, config, changes, trained)
+                for name, column in columns.items()}
 
-    def _evaluation(self, row: Row, test: str | None, trained: Config, changes: dict,
+    def _alone(self, row: Row, column: Column) -> Recipe:
+        """An evaluation without training."""
+        path, variants = column.test, column.variants
+        assert path is not None  # see check_row
+        return self._add(row, say(path, variants), for_test(self._read(path, variants)),
+                         path, variants.given())
+
+    def _evaluation(self, row: Row, column: Column, trained: Config, changes: dict,
                     training: Recipe) -> Recipe:
         """Of a training, whose own test set has what the row changes in it."""
-        if test is None:
-            changes = {key: value for key, value in changes.items()
-                       if key.startswith('test_')}
-            return self._add(row, row.train, for_test(trained), None, changes, training)
-        config = copy.deepcopy(for_test(self._read(test)))
-        use_trained_model(config, trained)
-        imports = [*plugins_of(config), *plugins_of(trained)]
-        config.custom_imports = dict(imports=list(dict.fromkeys(imports)),
-                                     allow_failed_imports=False)
-        return self._add(row, test, config, test, trained=training)
+        variants, test = column.variants, column.test
+        if test is not None:
+            config = copy.deepcopy(for_test(self._read(test, variants)))
+            use_trained_model(config, trained)
+            imports = [*plugins_of(config), *plugins_of(trained)]
+            config.custom_imports = dict(imports=list(dict.fromkeys(imports)),
+                                         allow_failed_imports=False)
+            return self._add(row, say(test, variants), config, test, variants.given(),
+                             training)
+        config = apply_variants(trained, variants, self._load)
+        if variants.dataset is not None:
+            config = for_test(self._with_options(config))
+            costly = variants.only('dataset', 'split', 'frames', 'stride', 'views')
+            path, split = find_dataset(variants.dataset)
+            named = Variants(split=split) | variants.without('dataset')
+            return self._add(row, costly.words(), config, path, named.given(), training)
+        changes = variants.given() | {key: value for key, value in changes.items()
+                                      if key.startswith('test_')}
+        return self._add(row, say(training.source, variants), for_test(config), None,
+                         changes, training)
 
-    def _read(self, path: str) -> Config:
-        """The config of a file with the options of the suite; it is read once."""
-        file = self._find(path)
-        if file not in self._configs:
-            config = load_config(file)
-            fitting = {key: value for key, value in self.options.items()
-                       if config.get(key.split('.')[0]) is not None}
-            self._configs[file] = changed(config, fitting,
-                                          f'the options of the suite, on {path}')
-        return self._configs[file]
+    def _load(self, path: str) -> Config:
+        """The config of a file, which is read once."""
+        file = find_config(path)
+        if file not in self._files:
+            self._files[file] = load_config(file)
+        return self._files[file]
 
-    def _find(self, path: str) -> Path:
-        """The file of a config as rows name it, see :func:`find_config`."""
-        return find_config(path, self.suite.folder)
+    def _read(self, path: str, variants: Variants) -> Config:
+        """The config of a file with variants, then with the options of the suite."""
+        if (path, variants) not in self._configs:
+            config = apply_variants(self._load(path), variants, self._load)
+            self._configs[path, variants] = self._with_options(config)
+        return self._configs[path, variants]
+
+    def _with_options(self, config: Config) -> Config:
+        """The same with the options of the suite that fit it."""
+        fitting = {key: value for key, value in self.options.items()
+                   if config.get(key.split('.')[0]) is not None}
+        return changed(config, fitting,
+                       f'the options of the suite, on {config.filename}')
 
     def _add(self, row: Row, source: str, config: Config, path: str | None,
              changes: dict | None = None, trained: Recipe | None = None) -> Recipe:
@@ -211,12 +244,12 @@ class Plan:
         content = identity(inputs, trained and trained.content)
         names = (names_of_training if trains else names_of_test)(
             path, changes or {}, content)
-        folders = list(dict.fromkeys([folder_of(self._find(source)),
-                                      *(trained.folders if trained else ())]))
+        own = [] if path is None else [folder_of(find_config(path))]
+        folders = list(dict.fromkeys([*own, *(trained.folders if trained else ())]))
         recipe = self.recipes.setdefault(
             content, Recipe(source, config, inputs, folders, content, names, trained))
         recipe.names.spellings.append(names.choices[0])
-        written = f'{path} {sorted(row.override.items()) if trains else changes}'
+        written = f'{source} {sorted(row.override.items()) if trains else changes}'
         recipe.rows.setdefault(written, row.id)
         return recipe
 
@@ -318,6 +351,11 @@ class Plan:
             run.done for run in self._evaluations.get(training.name, []))
 
 
+def say(path: str, variants: Variants) -> str:
+    """What is run, as on a command line."""
+    return f'{path} {variants.words()}'.rstrip()
+
+
 def chains(runs: list[Run]) -> Iterator[list[Run]]:
     """Group what is to do: a training and its evaluations go in one process.
 
@@ -357,24 +395,22 @@ def with_config(inputs: Inputs, config: dict[str, str]) -> Inputs:
     return inputs.model_copy(update={'config': config})
 
 
-def find_config(path: str, folder: Path | None) -> Path:
+def find_config(path: str) -> Path:
     """The file of a config as a suite names it.
 
     Args:
-        path: relative to the suite's file, the current folder or the project; or one of
-            an installed package, as MMEngine names them, such as
-            ``mmaction::recognition/tsn/FILE.py``.
-        folder: of the suite's file.
+        path: absolute, as that of one beside the suite is, or relative to the current
+            folder or the project; or one of an installed package, as MMEngine names
+            them, such as ``mmaction::recognition/tsn/FILE.py``.
 
     Raises:
         UserError: if there is no such package.
     """
     package, two_colons, inside = path.partition('::')
     if two_colons:
-        try:
-            return Path(get_installed_path(package), '.mim', 'configs', inside)
-        except PackageNotFoundError:
+        spec = find_spec(package)
+        if spec is None or spec.origin is None:
             raise UserError(f'the config {path} is of a package that is not installed: '
-                            f'{package}') from None
-    beside = Path(folder or '', path)
-    return beside if beside.is_file() else Path(locate(path))
+                            f'{package}')
+        return Path(spec.origin).parent / '.mim' / 'configs' / inside
+    return Path(locate(path))

@@ -103,7 +103,7 @@ class Manifest(RunSpec):
     """
     suite: str | None = None
     parent: dict | None = None
-    version: Literal[1] = Field(1, alias=SCHEMA)
+    version: Literal[1] = Field(default=1, alias=SCHEMA)
 
     @classmethod
     def of(cls, spec: RunSpec, suite: str, parent: dict | None) -> Self:

@@ -35,33 +35,38 @@ class Dataset(Record):
 
 class Result(Record):
     """How a run ended."""
-    version: Literal[1] = Field(1, alias=SCHEMA, description='of this form: 1')
+    version: Literal[1] = Field(default=1, alias=SCHEMA, description='of this form: 1')
     state: Literal['done', 'failed'] = Field(
         description='`done`, or `failed`; a run that is going on or was interrupted has '
         'no result')
     time: str = Field(description='when it ended: date and time, with the time zone')
-    seconds: float | None = Field(None, description='that it took, since it was started '
-                                  'for the last time; without start-up')
-    error: str | None = Field(None, description='why it failed, in a sentence')
-    last_lines: list[str] = Field([], description='of the log of a run that failed')
-    name: str | None = Field(None, description='of the run, such as '
-                             '`vita_mini,num_global=0/seed1`')
-    seed: int | None = Field(None, description='that was in effect')
-    metrics: dict[str, int | float] = Field({}, description='the numbers: of an '
-                                            'evaluation as its metric names them, such '
-                                            'as `acc/top1`, and `trainable_parameters`')
-    weights: Weights | None = Field(None, description='the checkpoint that was trained, '
-                                    'or is evaluated; none where nothing is trained')
-    precision: str = Field('float32', description='`float32`, `tf32`, `bfloat16` or '
-                           '`float16`')
-    datasets: list[Dataset] = Field([], description='that were read')
-    clip: dict[str, str] = Field({}, description='architecture and SHA-256 of the CLIP '
-                                 'that the model stands on; empty if it stands on none')
-    command: list[str] = Field([], description='that executed it')
-    environment: dict[str, str] = Field({}, description='versions and hardware, such as '
-                                        '`env.torch` and `env.gpu`')
-    git: dict[str, str] = Field({}, description='commit of the code, and whether it had '
-                                'changes; empty without a checkout')
+    seconds: float | None = Field(
+        default=None, description='that it took, since it was started for the last time; '
+        'without start-up')
+    error: str | None = Field(default=None, description='why it failed, in a sentence')
+    last_lines: list[str] = Field(
+        default=[], description='of the log of a run that failed')
+    name: str | None = Field(
+        default=None, description='of the run, such as `vita_mini,num_global=0/seed1`')
+    seed: int | None = Field(default=None, description='that was in effect')
+    metrics: dict[str, int | float] = Field(
+        default={}, description='the numbers: of an evaluation as its metric names them, '
+        'such as `acc/top1`, and `trainable_parameters`')
+    weights: Weights | None = Field(
+        default=None, description='the checkpoint that was trained, or is evaluated; none '
+        'where nothing is trained')
+    precision: str = Field(
+        default='float32', description='`float32`, `tf32`, `bfloat16` or `float16`')
+    datasets: list[Dataset] = Field(default=[], description='that were read')
+    clip: dict[str, str] = Field(
+        default={}, description='architecture and SHA-256 of the CLIP that the model '
+        'stands on; empty if it stands on none')
+    command: list[str] = Field(default=[], description='that executed it')
+    environment: dict[str, str] = Field(
+        default={}, description='versions and hardware, such as `env.torch` and `env.gpu`')
+    git: dict[str, str] = Field(
+        default={}, description='commit of the code, and whether it had changes; empty '
+        'without a checkout')
 
 
 def read_result(folder: Path) -> Result | None:

@@ -20,9 +20,10 @@ from .result import DONE, FAILED
 
 class Settings(Record):
     """``sweep.json`` in a suite's folder: what the next call takes if it says nothing."""
-    version: Literal[1] = Field(1, alias=SCHEMA, description='of this form: 1')
+    version: Literal[1] = Field(default=1, alias=SCHEMA, description='of this form: 1')
     seeds: int = Field(description='how many trainings each row that trains has')
-    options: dict = Field({}, description='overrides of every config, by dotted key')
+    options: dict = Field(default={},
+                          description='overrides of every config, by dotted key')
 
 
 class Sweep:

@@ -2,14 +2,19 @@
 
 See ``benchmarks/suites/mini.yaml`` for an example with every field.
 """
+import difflib
 import fnmatch
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass
 
 from vita_mm.engine.precision import PRECISIONS
+from vita_mm.engine.variants import Variants, find_dataset
 from vita_mm.errors import UserError
 from vita_mm.io.files import ROOT, locate
 
@@ -19,9 +24,15 @@ LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 COMPARED = ('values', 'order')
 CLAIMS = ('rising', 'greater', 'saturates')
 FIGURES = ('lines', 'trade_off')
+# How an evaluation differs from its config; a row and a column have these fields, too.
+VARIANTS = {item.name for item in fields(Variants)}
+OF_TRAINING = ('frames', 'stride')
+CLOSED = ConfigDict(extra='forbid')
+Number = int | float
+T = TypeVar('T')
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Column:
     """A column of a table.
 
@@ -31,6 +42,7 @@ class Column:
         metric: name in the results of the evaluation, such as ``acc/top1``.
         std: name of its standard deviation over splits; None if there are no splits.
         test: config of the evaluation; None for the test set of the training's config.
+        variants: of the evaluation. In the file they are fields of the column.
         scale: factor from the measured number to the one that is printed.
         digits: after the point.
         unit: printed behind the title.
@@ -41,13 +53,14 @@ class Column:
     metric: str = 'acc/top1'
     std: str | None = None
     test: str | None = None
-    scale: float = 100
+    variants: Variants = Variants()
+    scale: Number = 100
     digits: int = 2
     unit: str = '%'
-    tolerance: float | None = None
+    tolerance: Number | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Row:
     """A row: what is trained, and how it is evaluated.
 
@@ -58,6 +71,8 @@ class Row:
         train: config of the training; None where nothing is trained.
         override: dotted config key to value, on top of ``train``.
         test: config of the evaluation, for columns that have none of their own.
+        variants: of the training (frames, stride) and of its evaluations; of what is
+            evaluated where nothing is trained. In the file they are fields of the row.
         cells: column name to fields of :class:`Column` that differ in this row.
         published: name of the row in the published figures; None if it has none.
         tolerance: in the unit of the columns: how far from the published figure is
@@ -74,11 +89,12 @@ class Row:
     train: str | None = None
     override: dict = field(default_factory=dict)
     test: str | None = None
+    variants: Variants = Variants()
     cells: dict = field(default_factory=dict)
     published: str | None = None
-    tolerance: float = 0.5
+    tolerance: Number = 0.5
     tags: dict = field(default_factory=dict)
-    x: float | None = None
+    x: Number | None = None
     series: str | None = None
     note: str | None = None
 
@@ -87,8 +103,13 @@ class Row:
         """``TABLE/ROW``, what ``--only`` selects."""
         return f'{self.table}/{self.name}'
 
+    @property
+    def of_training(self) -> Variants:
+        """The variants of its training, whose own test set has its views."""
+        return self.variants.only(*OF_TRAINING, 'views')
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=CLOSED)
 class Claim:
     """A sentence of the paper, as a check on rows of one table.
 
@@ -107,7 +128,7 @@ class Claim:
     source: str
     column: str = 'top1'
     at: str | None = None
-    tolerance: float = 0
+    tolerance: Number = 0
 
     def __post_init__(self) -> None:
         if self.kind not in CLAIMS:
@@ -119,7 +140,7 @@ class Claim:
             raise ValueError(f'the claim {self.text!r} compares no rows')
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Reference:
     """Where a system of the paper is that is no row of the suite.
 
@@ -131,7 +152,7 @@ class Reference:
     note: str = ''
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Table:
     """A table or figure of the paper.
 
@@ -162,16 +183,19 @@ class Table:
     def column(self, row: Row, name: str) -> Column:
         """The column as it is in this row."""
         column = self.columns[name]
-        here = dict(test=column.test or row.test) | (row.cells.get(name) or {})
-        return Column(**{**vars(column), **here})
+        here = dict(row.cells.get(name) or {})
+        of_row = row.variants if row.train is None else row.variants.without(*OF_TRAINING)
+        variants = column.variants | of_row | take_variants(here)
+        own = {item.name: getattr(column, item.name) for item in fields(column)}
+        return Column(**{**own, 'test': column.test or row.test, 'variants': variants,
+                         **here})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Suite:
     """What one sweep runs.
 
     Attributes:
-        folder: of its file, to which the configs that it names may be relative.
         compared: ``values`` if numbers answer to the paper's, ``order`` if only their
             order does.
         seeds: how many, unless the command line says.
@@ -179,17 +203,18 @@ class Suite:
         prepare: the verb, or Python script, with its arguments, that makes the data,
             run before anything else.
         override: dotted config key to value, on top of every config it fits.
-        estimates: config to seconds on one device, before any run has been timed.
+        estimates: what is run, as on a command line (a config, its variants), to seconds
+            on one device, before any run has been timed. An evaluation of a training on
+            another dataset is of its variants alone, such as ``--dataset hmdb51``.
         estimates_precision: in which these are on an A100; others are then in
             proportion. None where they are on other devices.
     """
     name: str
     title: str
     tables: list[Table]
-    folder: Path | None = None
     compared: str = 'values'
     seeds: int = 1
-    timeout: float = 3600
+    timeout: Number = 3600
     prepare: str | None = None
     override: dict = field(default_factory=dict)
     estimates: dict = field(default_factory=dict)
@@ -208,6 +233,8 @@ class Suite:
 def read_suite(name: str) -> Suite:
     """Read a suite by name (``mini``, ``paper``) or path.
 
+    Files that it names are looked for beside it, then in the project.
+
     Raises:
         UserError: naming the place, if a field is unknown, missing or of a wrong kind.
     """
@@ -221,10 +248,11 @@ def read_suite(name: str) -> Suite:
                         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f'cannot read the suite {path}: {error}') from error
-    suite = build(Suite, content, str(path), name=path.stem,
-                  folder=path.resolve().parent, tables=[
-        read_table(name, table, f'{path}: {name}')
-        for name, table in mapping(content, path).pop('tables', {}).items()])
+    content = dict(mapping(content, path))
+    tables = mapping(content.pop('tables', {}), f'{path}: tables')
+    suite = build(Suite, content, str(path), name=path.stem, tables=[
+        read_table(name, near(path.parent, table), f'{path}: {name}')
+        for name, table in tables.items()])
     if suite.compared not in COMPARED:
         raise UserError(f'{path}: compared is one of {", ".join(COMPARED)}, not '
                         f'{suite.compared!r}')
@@ -232,6 +260,16 @@ def read_suite(name: str) -> Suite:
         raise UserError(f'{path}: estimates_precision is one of {", ".join(PRECISIONS)}, '
                         f'not {suite.estimates_precision!r}')
     return suite
+
+
+def near(folder: Path, content: Any, key: str = '') -> Any:
+    """The same with the paths of configs that are beside the suite, in its folder."""
+    if isinstance(content, dict):
+        return {name: near(folder, value, name) for name, value in content.items()}
+    if key in ('train', 'test', 'dataset') and isinstance(content, str) \
+            and content.endswith('.py') and (folder / content).is_file():
+        return str((folder / content).resolve())
+    return content
 
 
 def read_table(name: str, content: dict, place: str) -> Table:
@@ -272,19 +310,30 @@ def merged(defaults: dict, row: dict | None) -> dict:
 
 
 def check_row(table: Table, row: Row, place: str) -> None:
+    place = f'{place}/{row.name}'
     for name, cell in row.cells.items():
         if name not in table.columns:
-            raise UserError(f'{place}/{row.name}: there is no column {name!r}')
-        unknown = set(cell or {}) - {item.name for item in fields(Column)}
-        if unknown:
-            raise UserError(f'{place}/{row.name}: {name} has no field '
-                            f'{sorted(unknown)[0]!r}')
+            raise UserError(f'{place}: there is no column {name!r}')
+        check_fields(cell or {}, known_fields(Column), f'{place}: {name}')
     for name in table.columns:
         # A cell that is None in the file has no number in this row.
-        if row.train is None and has_cell(row, name) \
-                and table.column(row, name).test is None:
-            raise UserError(f'{place}/{row.name}: nothing is trained, so that {name} '
-                            'needs a test config')
+        if not has_cell(row, name):
+            continue
+        try:
+            column = table.column(row, name)
+        except ValueError as error:
+            raise UserError(f'{place}: {name}: {sentence(error)}') from error
+        if row.train is None and column.test is None:
+            raise UserError(f'{place}: nothing is trained, so that {name} needs a test '
+                            'config')
+        if column.variants.dataset is not None:
+            try:
+                find_dataset(column.variants.dataset)
+            except UserError as error:
+                raise UserError(f'{place}: {name}: {error}') from error
+            if row.train is not None and column.test is not None:
+                raise UserError(f'{place}: {name} has a test config and a dataset: which '
+                                'of them is meant?')
 
 
 def has_cell(row: Row, column: str) -> bool:
@@ -292,20 +341,57 @@ def has_cell(row: Row, column: str) -> bool:
     return column not in row.cells or row.cells[column] is not None
 
 
-def mapping(content, place) -> dict:
+def mapping(content: Any, place: str | Path) -> dict:
     if not isinstance(content, dict):
         raise UserError(f'{place}: expected fields, found {content!r}')
     return content
 
 
-def build(kind: type, content, place: str, **given):
-    """A dataclass from the fields of a file."""
-    known = {item.name for item in fields(kind)} - set(given)
+def take_variants(content: dict) -> Variants:
+    """The variants among the fields of a row, column or cell, which lose them."""
+    return Variants(**{key: content.pop(key) for key in VARIANTS & content.keys()})
+
+
+def known_fields(kind: type) -> set[str]:
+    """What a file may say of it."""
+    names = {item.name for item in fields(kind)}
+    return names - {'variants'} | VARIANTS if 'variants' in names else names
+
+
+def check_fields(content: Any, known: set[str], place: str) -> None:
+    """Refuse fields that are not known, with the nearest that is."""
     for key in mapping(content, place):
         if key not in known:
-            raise UserError(f'{place}: unknown field {key!r}; known are '
-                            + ', '.join(sorted(known)))
+            near = difflib.get_close_matches(str(key), known, n=1)
+            raise UserError(f'{place}: unknown field {key!r}; ' + (
+                f'did you mean {near[0]!r}?' if near
+                else f'known are {", ".join(sorted(known))}'))
+
+
+def build(kind: type[T], content: Any, place: str, **given: Any) -> T:
+    """A dataclass from the fields of a file.
+
+    Raises:
+        UserError: if a field is unknown, missing or of a wrong kind.
+    """
+    check_fields(content, known_fields(kind) - set(given), place)
+    content = dict(content)
     try:
+        if 'variants' in {item.name for item in fields(kind)}:
+            given['variants'] = take_variants(content)
         return kind(**content, **given)
-    except (TypeError, ValueError) as error:
-        raise UserError(f'{place}: {str(error).split("() ")[-1]}') from error
+    except ValueError as error:
+        raise UserError(f'{place}: {sentence(error)}') from error
+
+
+def sentence(error: ValueError) -> str:
+    """What is wrong with the first field that is."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    name = '.'.join(map(str, first['loc']))
+    if first['type'] == 'missing':
+        return f'{name} is missing'
+    if first['type'] == 'value_error':  # of __post_init__
+        return str(first['ctx']['error'])
+    return f'{name}: {first["msg"]}, not {first["input"]!r}'

@@ -1,8 +1,0 @@
-"""Frozen CLIP under the protocol of zero_shot/mini_ucf101.py.
-
-    python tools/test.py configs/frozen_clip/mini_ucf101.py none
-"""
-_base_ = '../zero_shot/mini_ucf101.py'
-
-model = dict(
-    backbone=dict(summary=False, local=False, num_global=0, time_embedding=False))
