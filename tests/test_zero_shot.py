@@ -58,8 +58,10 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def within(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    # Pictures of confusion, which have tests of their own, are most of the time.
+    # Most of the time are pictures of confusion, which have tests of their own, and the
+    # layout of configs in logs.
     monkeypatch.setattr(ConfusionHook, '_save', lambda *args: None)
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda config: repr(config)))
 
 
 def checkpoint_of(config, name='model.pth'):
@@ -74,7 +76,8 @@ def checkpoint_of(config, name='model.pth'):
 def evaluate_all(config, checkpoint, name, *options):
     code = run('zero-shot', [
         str(ROOT / config), checkpoint, '--protocol', 'mini', '--datasets', DATASET,
-        '--work-dir', name, *options, '--cfg-options', 'test_dataloader.num_workers=0'])
+        '--work-dir', name, *options, '--cfg-options', 'test_dataloader.num_workers=0',
+        'test_dataloader.dataset.serialize_data=false'])
     assert not code
     with open(f'{name}/results.json') as file:
         return json.load(file)
@@ -370,7 +373,7 @@ def test_an_interrupted_demo_lets_the_training_end(tmp_path):
     try:
         with pytest.raises(KeyboardInterrupt):
             load('demo').quietly(['bash', '-c', (
-                'trap "echo the last words; exit" TERM; kill -TERM $PPID; '
+                'trap "echo the last words; exit" TERM; sleep .5; kill -TERM $PPID; '
                 'while :; do sleep .05; done')], log)
     finally:
         signal.signal(signal.SIGTERM, before)
