@@ -14,7 +14,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', help='where checkpoints and logs go')
     parser.add_argument('--launcher', default='none',
                         choices=('none', 'pytorch', 'slurm', 'mpi'),
-                        help='what has started this process and others like it')
+                        help='what started this process beside others (%(default)s); '
+                        '--gpus needs none')
     parser.add_argument('--gpus', dest='processes', type=positive(int), metavar='N',
                         help='start N processes: one a GPU, or on CPUs where there are '
                         'no GPUs; on several machines set NNODES, NODE_RANK, MASTER_ADDR '

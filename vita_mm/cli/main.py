@@ -68,7 +68,7 @@ def run(verb: str, arguments: Sequence[str], prog: str | None = None) -> int:
     args = parser.parse_args(arguments)
     if hasattr(module, 'check_arguments'):
         module.check_arguments(parser, args)
-    if getattr(args, 'processes', None):
+    if getattr(args, 'processes', None) and args.launcher != 'pytorch':
         load('distributed').start(verb, arguments, args, parser)
     if getattr(module, 'LIGHT', False):
         return module.main(args) or 0
