@@ -1,4 +1,4 @@
-"""Options arrive as they are written; help comes without waiting for torch."""
+"""Options arrive as they are written."""
 import argparse
 
 import pytest
@@ -18,7 +18,8 @@ WRITTEN = {
     '[riding a bike,air drumming]': ['riding a bike', 'air drumming'],
     "[don't, [1, 2], (3, x)]": ["don't", [1, 2], (3, 'x')],
     '[]': [], '[a,]': ['a'], '(0.9,0.98)': (0.9, 0.98),
-    'a,b': ['a', 'b'], '1,2': [1, 2], '[a],[b]': [['a'], ['b']], '"a b","c"': ['a b', 'c'],
+    'a,b': ['a', 'b'], '1,2': [1, 2], '[a],[b]': [['a'], ['b']],
+    '"a b","c"': ['a b', 'c'],
 }
 
 

@@ -2,9 +2,10 @@
 import pytest
 import torch
 from conftest import Payload
+from vita_mm.cli.main import run
 from vita_mm.data import ClipDataset
 from vita_mm.errors import UserError
-from world import CLASSES, run, write_video, write_world
+from world import CLASSES, write_video, write_world
 
 READ = [dict(type='OpenVideo'),
         dict(type='SampleFrames', clip_len=8, frame_interval=4, test_mode=True),
@@ -61,7 +62,7 @@ def config(tmp_path_factory):
 
 
 def no_video_where_the_config_says(config, folder):
-    return (['tools/train.py', config, '--cfg-options',
+    return (['train', config, '--cfg-options',
              f'train_dataloader.dataset.data_prefix.video={folder}'],
             'does not exist; correct its path in the annotations or data_prefix; nor can '
             'others be read')
@@ -69,35 +70,35 @@ def no_video_where_the_config_says(config, folder):
 
 def class_list_of_wrong_length(config, folder):
     (folder / 'two.txt').write_text('red bar\ngreen bar\n')
-    return (['tools/train.py', config, '--cfg-options',
+    return (['train', config, '--cfg-options',
              f'model.cls_head.classes={folder}/two.txt'], 'the model has 2 classes')
 
 
 def misspelt_option_of_ours(config, folder):
-    return (['tools/train.py', config, '--cfg-options', 'model.backbone.num_globals=4'],
+    return (['train', config, '--cfg-options', 'model.backbone.num_globals=4'],
             'num_globals')
 
 
 def misspelt_top_level_key(config, folder):
     (folder / 'misspelt.py').write_text(
         f"_base_ = ['{config}']\noptim_wraper = dict(type='OptimWrapper')\n")
-    return ['tools/train.py', folder / 'misspelt.py'], "did you mean 'optim_wrapper'"
+    return ['train', folder / 'misspelt.py'], "did you mean 'optim_wrapper'"
 
 
 def config_that_is_not_there(config, folder):
-    return ['tools/train.py', folder / 'nowhere.py'], 'nowhere.py'
+    return ['train', folder / 'nowhere.py'], 'nowhere.py'
 
 
 def pickle_with_code(config, folder):
     torch.save(dict(state_dict={}, code=Payload(folder / 'executed')),
                folder / 'hostile.pth')
-    return ['tools/test.py', config, folder / 'hostile.pth'], 'hostile.pth is not loaded'
+    return ['test', config, folder / 'hostile.pth'], 'hostile.pth is not loaded'
 
 
 def checkpoint_without_a_key(config, folder):
     torch.save(dict(state_dict={'backbone.time_embedding': torch.zeros(8, 48)}),
                folder / 'partial.pth')
-    return (['tools/test.py', config, folder / 'partial.pth'],
+    return (['test', config, folder / 'partial.pth'],
             'prompts.0.local.vectors is missing')
 
 
@@ -105,11 +106,14 @@ def checkpoint_without_a_key(config, folder):
     no_video_where_the_config_says, class_list_of_wrong_length, misspelt_option_of_ours,
     misspelt_top_level_key, config_that_is_not_there, pickle_with_code,
     checkpoint_without_a_key])
-def test_a_tool_stops_with_one_sentence(config, tmp_path, make):
-    command, sentence = make(config, tmp_path)
-    done = run(*command, cwd=tmp_path)
-    assert done.returncode == 2, done.stdout
-    *_, last = done.stdout.strip().splitlines()
+def test_a_verb_stops_with_one_sentence(config, tmp_path, monkeypatch, capfd, make):
+    (verb, *arguments), sentence = make(config, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run(verb, list(map(str, arguments)))
+    assert ended.value.code == 2
+    said = capfd.readouterr().err
+    *_, last = said.strip().splitlines()
     assert last.startswith('error: ') and sentence in last
-    assert 'Traceback' not in done.stdout
+    assert 'Traceback' not in said
     assert not (tmp_path / 'executed').exists()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from vita_mm import errors
 from vita_mm.errors import UserError, cli_errors, printable
 from vita_mm.io.files import write_json
 
@@ -53,8 +54,8 @@ def test_a_full_disk_is_named_by_the_file_and_loses_nothing(tmp_path, monkeypatc
 
 
 INTERRUPTED = """
-import os, signal, time
-from vita_mm.errors import cli_errors
+import os, runpy, signal, sys, time
+cli_errors = runpy.run_path(sys.argv[1])['cli_errors']
 
 class Falling:
     def __del__(self):
@@ -74,7 +75,8 @@ with cli_errors():
 
 
 def test_interrupt_inside_of_a_destructor_is_not_lost():
-    ended = subprocess.run([sys.executable, '-c', INTERRUPTED], capture_output=True,
-                           text=True, timeout=60)
+    # By its path: vita_mm takes seconds to import.
+    ended = subprocess.run([sys.executable, '-c', INTERRUPTED, errors.__file__],
+                           capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout, ended.stderr) == (
         130, 'ended well\n', 'interrupted\n')

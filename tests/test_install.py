@@ -1,24 +1,22 @@
 """It installs and imports where it says; shims act only where their fault is seen."""
-import ast
 import configparser
 import os
 import re
-import resource
+import runpy
 import shutil
 import subprocess
 import sys
 import warnings
+import zipfile
 
 import pytest
-from vita_mm import compat
+from mmengine.config import Config
 from packaging.requirements import Requirement
+from vita_mm import compat
+from vita_mm.harness.run.closure import Closure
 from world import ROOT
 
 COMPAT = ROOT / 'vita_mm' / 'compat.py'
-TOOLS = sorted(path.relative_to(ROOT).as_posix() for folder in ('tools', 'benchmarks')
-               for path in (ROOT / folder).glob('*')
-               if path.suffix == '.sh' and path.name != 'common.sh'
-               or path.suffix == '.py' and '__main__' in path.read_text())
 
 
 def call(*command, cwd=None, **env):
@@ -26,51 +24,46 @@ def call(*command, cwd=None, **env):
                           capture_output=True, timeout=120, env=dict(os.environ, **env))
 
 
-# --help
-
-
-@pytest.mark.parametrize('tool', TOOLS)
-def test_help_is_there_at_once(tool, tmp_path):
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = call(*([sys.executable] if tool.endswith('.py') else ['bash']), ROOT / tool,
-                '--help', cwd=tmp_path)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.returncode == 0, done.stderr
-    assert 'usage: ' in done.stdout and not done.stderr
-    assert not list(tmp_path.iterdir())
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
-
-
-def test_scripts_without_their_arguments_say_which():
-    done = call('bash', ROOT / 'tools/dist_train.sh', 'configs/vita_mini.py')
-    assert done.returncode == 2
-    assert 'usage: tools/dist_train.sh CONFIG PROCESSES' in done.stderr
-
-
-def test_names_of_datasets_in_help_are_those_there_are():
-    from vita_mm.prepare import LAYOUTS
-    text = (ROOT / 'tools' / 'prepare_dataset.py').read_text()
-    names, = (node.value for node in ast.parse(text).body
-              if isinstance(node, ast.Assign) and node.targets[0].id == 'NAMES')
-    assert ast.literal_eval(names) == tuple(sorted(LAYOUTS))
-
-
 # Shims
 
 
-def shim(name, folder):
-    """Run a shim in a process that finds the packages of a folder first."""
-    code = (f'import runpy; shims = runpy.run_path({str(COMPAT)!r})\n'
-            f'shims[{name!r}]()\n'
-            'import sys, torchvision\n'
-            'print(torchvision.extension.LOADED, torchvision.transforms.READY)\n')
-    return call(sys.executable, '-c', code, PYTHONPATH=str(folder))
+# Starts from a process that has torch, but no torchvision: each case in a child of it.
+CASES = f"""
+import os, runpy, sys, torch
+for folder, shim in zip(sys.argv[1::2], sys.argv[2::2]):
+    if os.fork() == 0:
+        os.dup2(os.open(folder + '/said', os.O_WRONLY | os.O_CREAT), 1)
+        os.dup2(1, 2)
+        sys.path.insert(0, folder)
+        if shim == 'with':
+            runpy.run_path({str(COMPAT)!r})['declare_torchvision_ops']()
+        import torchvision
+        print(torchvision.extension.LOADED, torchvision.transforms.READY)
+        sys.exit()
+    os.wait()
+"""
 
 
-def write_torchvision(folder, loads):
+@pytest.fixture(scope='module')
+def said(tmp_path_factory):
+    """What importing torchvision says, by the case and whether our shim is there."""
+    folder, cases = tmp_path_factory.mktemp('torchvision'), []
+    for case in ('loads', 'does not load', 'other fault'):
+        for shim in ('with', 'without'):
+            package = folder / f'{case}, {shim}' / 'torchvision'
+            package.mkdir(parents=True)
+            if case == 'other fault':
+                (package / '__init__.py').write_text('raise RuntimeError("other")')
+            else:
+                write_torchvision(package, case == 'loads')
+            cases += [package.parent, shim]
+    done = call(sys.executable, '-c', CASES, *cases)
+    assert done.returncode == 0, done.stderr
+    return {path.name: (path / 'said').read_text() for path in folder.iterdir()}
+
+
+def write_torchvision(package, loads):
     """A torchvision as it is released; its operators load, or do not."""
-    package = folder / 'torchvision'
-    package.mkdir()
     (package / 'extension.py').write_text(
         'import torch\n'
         f'LOADED = {loads}\n'
@@ -87,20 +80,14 @@ def write_torchvision(folder, loads):
         'from . import transforms\n')
 
 
-@pytest.mark.parametrize('loads', [True, False])
-def test_torchvision_imports_whether_its_operators_load_or_not(tmp_path, loads):
-    write_torchvision(tmp_path, loads)
-    without = call(sys.executable, '-c', 'import torchvision', PYTHONPATH=str(tmp_path))
-    assert (without.returncode == 0) is loads
-    done = shim('declare_torchvision_ops', tmp_path)
-    assert done.stdout == f'{loads} True\n', done.stderr
+def test_torchvision_imports_whether_its_operators_load_or_not(said):
+    assert said['loads, without'] == said['loads, with'] == 'True True\n'
+    assert 'operator torchvision::nms does not exist' in said['does not load, without']
+    assert said['does not load, with'] == 'False True\n'
 
 
-def test_another_fault_of_torchvision_stays_what_it_is(tmp_path):
-    (tmp_path / 'torchvision').mkdir()
-    (tmp_path / 'torchvision' / '__init__.py').write_text('raise RuntimeError("other")')
-    assert shim('declare_torchvision_ops', tmp_path).stderr.endswith(
-        'RuntimeError: other\n')
+def test_another_fault_of_torchvision_stays_what_it_is(said):
+    assert said['other fault, with'].endswith('RuntimeError: other\n')
 
 
 LOCALIZERS = 'mmaction.models.localizers'
@@ -276,3 +263,76 @@ def test_a_full_mmcv_stays_and_so_does_its_torch(project, tmp_path):
                 and not line.startswith('mmcv-lite==')]  # a pin asks for nothing
     assert 'torch==2.13.0' not in lines
     assert lines[-1].endswith(f'--no-deps -e {project}')
+
+
+# The wheel
+
+
+@pytest.fixture(scope='module')
+def site(tmp_path_factory):
+    """A folder of installed packages in which the project's wheel is."""
+    folder = tmp_path_factory.mktemp('wheel')
+    source = folder / 'source'
+    unwanted = shutil.ignore_patterns('__pycache__', '*.egg-info', 'results')
+    for name in ('vita_mm', 'configs', 'benchmarks', 'tools'):
+        shutil.copytree(ROOT / name, source / name, ignore=unwanted)
+    for name in ('setup.py', 'setup.cfg', 'pyproject.toml', 'README.md'):
+        shutil.copy(ROOT / name, source / name)
+    built = call(sys.executable, '-c', 'import sys, setuptools.build_meta as build\n'
+                 'print(build.build_wheel(sys.argv[1]))', folder, cwd=source)
+    assert built.returncode == 0, built.stderr
+    wheel, = folder.glob('*.whl')
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / 'site')
+    shutil.rmtree(source)
+    return folder / 'site'
+
+
+def test_a_wheel_has_all_that_the_verbs_need(site):
+    def names(root, pattern):
+        return sorted(path.relative_to(root).as_posix() for path in root.glob(pattern))
+
+    project = site / 'vita_mm' / 'project'
+    for pattern in ('configs/**/*.py', 'benchmarks/suites/*.yaml'):
+        assert names(project, pattern) == names(ROOT, pattern) != []
+    for pattern in ('**/*.py', 'labels/**/*.csv', 'labels/**/*.txt', 'mini/*.json',
+                    'harness/**/*.csv'):
+        installed = names(site / 'vita_mm', pattern)
+        assert set(installed) >= set(names(ROOT / 'vita_mm', pattern)) != set()
+
+
+def test_the_command_of_a_wheel_works_in_any_folder(site, tmp_path):
+    script, = site.glob('*.data/scripts/vita-mm')
+    for arguments, said in ((['--help'], 'suite '), (['train', '--help'], '--resume')):
+        done = call(sys.executable, script, *arguments, cwd=tmp_path,
+                    PYTHONPATH=str(site))
+        assert done.returncode == 0 and said in done.stdout, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wheel_finds_its_project_after_the_current_folder(site, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = runpy.run_path(str(site / 'vita_mm' / 'io' / 'files.py'))
+    project = site / 'vita_mm' / 'project'
+    assert files['ROOT'] == project
+    name = 'configs/vita_mini.py'
+    assert files['locate'](name) == str(project / name)
+    assert Config.fromfile(files['locate'](name)).model.backbone.num_global
+    (tmp_path / 'configs').mkdir()
+    (tmp_path / name).touch()
+    assert files['locate'](name) == name
+    # What is not the package's is found from another folder by its whole path alone.
+    assert files['lasting'](name) == str(tmp_path / name)
+    assert files['lasting'](str(project / name)) == name
+    assert files['locate']('data/new') == 'data/new'
+
+
+def test_libraries_of_another_environment_are_no_plugins(tmp_path, monkeypatch):
+    library = tmp_path / 'site-packages' / 'elsewhere.py'
+    library.parent.mkdir()
+    library.touch()
+    (tmp_path / 'plugin.py').touch()
+    for folder in (tmp_path, library.parent):
+        monkeypatch.syspath_prepend(folder)
+    assert Closure().file_of('elsewhere') is None
+    assert Closure().file_of('plugin') == tmp_path / 'plugin.py'

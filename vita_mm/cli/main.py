@@ -75,9 +75,12 @@ def run(verb: str, arguments: Sequence[str], prog: str | None = None) -> int:
     from vita_mm.errors import cli_errors
 
     # torchrun and Slurm end a run by SIGTERM: as on Ctrl-C, it says so first.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with cli_errors():
-        return module.main(args) or 0
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with cli_errors():
+            return module.main(args) or 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 2  # not reached: cli_errors exits
 
 
@@ -103,8 +106,8 @@ def main(arguments: Sequence[str]) -> int:
         make_parser().parse_args([first])
     near = difflib.get_close_matches(first, VERBS, n=1, cutoff=0.5)
     print(f'error: there is no verb {first!r}'
-          + (f'; did you mean {near[0]!r}?' if near else f': {COMMAND} --help lists them'),
-          file=sys.stderr)
+          + (f'; did you mean {near[0]!r}?' if near
+             else f': {COMMAND} --help lists them'), file=sys.stderr)
     return 2
 
 
