@@ -47,7 +47,8 @@ def folder(tmp_path_factory):
         (mini / f'k600_split{split}_candidates.txt').write_text('\n'.join(left))
         (mini / f'k600_split{split}.txt').write_text(
             ''.join(f'{number}.mp4 {number % 3}\n' for number in range(split, 4)))
-    arch = tiny_clip_config(vision=dict(image_size=48, patch_size=24))
+    arch = tiny_clip_config(  # of as many layers as EVL reads
+        vision=dict(image_size=48, patch_size=24, layers=4))
     (mini / 'clip').mkdir()
     (mini / 'clip' / 'ViT-Mini.json').write_text(json.dumps(arch))
     torch.manual_seed(0)
@@ -285,6 +286,17 @@ def test_what_a_system_cannot_do_is_said_in_a_sentence(
     said = refused(capsys, path, checkpoint, '--protocol', 'mini', *options)
     assert said.startswith('error: ') and sentence in said
     assert not (folder / 'bad').exists()
+
+
+@pytest.mark.parametrize('config, sentence', [
+    ('configs/evl/mini.py', 'needs a text side, which EVLHead has not'),
+    (VITA, 'what this model has learned is of its own classes alone')])
+def test_a_loop_without_prompts_for_any_class_says_so(config, sentence):
+    config = Config.fromfile(ROOT / config)
+    config.test_cfg = dict(type='ZeroShotLoop', prompts=dict(name='{}'))
+    torch.save(dict(state_dict=MODELS.build(config.model).state_dict()), 'model.pth')
+    with pytest.raises(UserError, match=sentence):
+        evaluate(config)
 
 
 # The table

@@ -273,9 +273,9 @@ def run(passes: list[Pass], parent: MLflowTracking | None, resume: bool) -> list
             metrics = evaluate(config, one.checkpoint, header)
             if is_main_process():
                 if evaluation_key(one, Inputs()) != one.key:
-                    raise UserError(f'{one.checkpoint or "CLIP"} or the data of '
-                                    f'{one.dataset} changed while they were read: start '
-                                    'again')
+                    raise UserError(f'{one.checkpoint or "CLIP"}, the data of '
+                                    f'{one.dataset} or the code changed while it was '
+                                    'evaluated: start again')
                 write_json(file, dict(key=one.key, metrics=metrics))
         rows += rows_of(one, metrics)
     return rows
