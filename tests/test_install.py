@@ -336,26 +336,3 @@ def test_libraries_of_another_environment_are_no_plugins(tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(folder)
     assert Closure().file_of('elsewhere') is None
     assert Closure().file_of('plugin') == tmp_path / 'plugin.py'
-
-
-# The demo
-
-
-def test_the_demo_shows_a_line_an_epoch_and_the_end_of_what_failed(tmp_path):
-    (tmp_path / 'said').write_text(
-        'System environment:\n'
-        'INFO - Epoch(train) [1][20/60]  lr: 2.9e-03  loss: 4.2764  top1_acc: 0.5\n'
-        'INFO - Epoch(train) [1][40/60]  lr: 2.9e-03  loss: 4.1  top1_acc: 0.5\n'
-        'INFO - Epoch(val) [1][3/3]    acc/top1: 0.3264  acc/top5: 0.9236\n')
-    text = (ROOT / 'tools' / 'demo.sh').read_text()
-    quietly = re.search(r'^quietly\(\) .*?^}', text, re.M | re.S)[0]
-    done = call('bash', '-c', f'set -euo pipefail\n{quietly}\nquietly logs/log cat said\n'
-                "quietly logs/other bash -c 'echo error: a reason; exit 3'\n"
-                'echo not reached\n', cwd=tmp_path)
-    assert done.returncode == 3
-    assert done.stdout == ('   all of its output: logs/log\n'
-                           '   epoch 1: loss 4.2764\n'
-                           '   epoch 1: top-1 0.3264\n'
-                           '   all of its output: logs/other\n')
-    assert done.stderr == 'error: a reason\n'
-    assert (tmp_path / 'logs/log').read_text() == (tmp_path / 'said').read_text()

@@ -47,7 +47,8 @@ def folder(tmp_path_factory):
         (mini / f'k600_split{split}_candidates.txt').write_text('\n'.join(left))
         (mini / f'k600_split{split}.txt').write_text(
             ''.join(f'{number}.mp4 {number % 3}\n' for number in range(split, 4)))
-    arch = tiny_clip_config(vision=dict(image_size=48, patch_size=24))
+    arch = tiny_clip_config(  # of as many layers as EVL reads
+        vision=dict(image_size=48, patch_size=24, layers=4))
     (mini / 'clip').mkdir()
     (mini / 'clip' / 'ViT-Mini.json').write_text(json.dumps(arch))
     torch.manual_seed(0)
@@ -58,8 +59,10 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def within(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    # Pictures of confusion, which have tests of their own, are most of the time.
+    # Most of the time are pictures of confusion, which have tests of their own, and the
+    # layout of configs in logs.
     monkeypatch.setattr(ConfusionHook, '_save', lambda *args: None)
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda config: repr(config)))
 
 
 def checkpoint_of(config, name='model.pth'):
@@ -74,7 +77,8 @@ def checkpoint_of(config, name='model.pth'):
 def evaluate_all(config, checkpoint, name, *options):
     code = run('zero-shot', [
         str(ROOT / config), checkpoint, '--protocol', 'mini', '--datasets', DATASET,
-        '--work-dir', name, *options, '--cfg-options', 'test_dataloader.num_workers=0'])
+        '--work-dir', name, *options, '--cfg-options', 'test_dataloader.num_workers=0',
+        'test_dataloader.dataset.serialize_data=false'])
     assert not code
     with open(f'{name}/results.json') as file:
         return json.load(file)
@@ -284,6 +288,17 @@ def test_what_a_system_cannot_do_is_said_in_a_sentence(
     assert not (folder / 'bad').exists()
 
 
+@pytest.mark.parametrize('config, sentence', [
+    ('configs/evl/mini.py', 'needs a text side, which EVLHead has not'),
+    (VITA, 'what this model has learned is of its own classes alone')])
+def test_a_loop_without_prompts_for_any_class_says_so(config, sentence):
+    config = Config.fromfile(ROOT / config)
+    config.test_cfg = dict(type='ZeroShotLoop', prompts=dict(name='{}'))
+    torch.save(dict(state_dict=MODELS.build(config.model).state_dict()), 'model.pth')
+    with pytest.raises(UserError, match=sentence):
+        evaluate(config)
+
+
 # The table
 
 
@@ -370,7 +385,7 @@ def test_an_interrupted_demo_lets_the_training_end(tmp_path):
     try:
         with pytest.raises(KeyboardInterrupt):
             load('demo').quietly(['bash', '-c', (
-                'trap "echo the last words; exit" TERM; kill -TERM $PPID; '
+                'trap "echo the last words; exit" TERM; sleep .5; kill -TERM $PPID; '
                 'while :; do sleep .05; done')], log)
     finally:
         signal.signal(signal.SIGTERM, before)

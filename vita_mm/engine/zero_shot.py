@@ -35,15 +35,19 @@ class ZeroShotLoop(TestLoop):
     @torch.no_grad()
     def run(self) -> dict:
         runner = self.runner
-        runner.call_hook('before_test')
-        runner.call_hook('before_test_epoch')
         model = unwrapped(runner.model)
-        head = model.cls_head
+        head = getattr(model, 'cls_head', None)
+        if not hasattr(head, 'text_features'):
+            raise UserError('zero-shot evaluation needs a text side, which '
+                            f'{type(head).__name__} has not: evaluate it on its own '
+                            "classes, with test_cfg=dict(type='TestLoop')")
         if head.class_specific:
             raise UserError('zero-shot evaluation has prompts for any class, but what '
                             'this model has learned is of its own classes alone: set '
                             "model.cls_head.context='none' if it is class-specific "
                             'context')
+        runner.call_hook('before_test')
+        runner.call_hook('before_test_epoch')
         prompts = self.prompts if head.context is None else dict(learned=None)
         model.eval()
         batches = []

@@ -26,7 +26,6 @@ from vita_mm.io.files import read_json, write_json
 from vita_mm.io.processes import wait_for_all
 from vita_mm.labels.class_names import read_classes
 from vita_mm.labels.protocols import read_protocol
-from vita_mm.models.common.description import evaluation_pipeline
 from vita_mm.models.common.system import System
 from vita_mm.models.frozen_clip.model import frozen_model
 from vita_mm.systems import SYSTEMS, check_verb, find_system
@@ -176,11 +175,11 @@ def as_trained(dataset: str, trained: Trained, configs: dict[str, Config]) -> li
 
 def use_frames(config: Config, trained: Config) -> None:
     """Have an evaluation read clips of as many frames as a training did."""
-    def sampling(pipeline: list[dict]) -> dict:
-        return next(step for step in pipeline if 'clip_len' in step)
+    def sampling(one: Config) -> dict:
+        return next(step for step in one.test_dataloader.dataset.pipeline
+                    if 'clip_len' in step)
 
-    frames = sampling(evaluation_pipeline(trained))['clip_len']
-    sampling(evaluation_pipeline(config)).update(clip_len=frames)
+    sampling(config).update(clip_len=sampling(trained)['clip_len'])
 
 
 def compare(passes: list[Pass], models: list[Trained], folder: str, kind: str,
@@ -207,8 +206,10 @@ def compare(passes: list[Pass], models: list[Trained], folder: str, kind: str,
         one.config.work_dir = os.path.join(
             folder, one.dataset, one.model.replace(' ', '_'))
     join_group(passes[0].config)
-    for one in passes:
-        one.key = evaluation_key(one) if is_main_process() else None
+    if is_main_process():
+        inputs = InputFinder()
+        for one in passes:
+            one.key = evaluation_key(one, inputs)
     wait_for_all()
     parent = start_parent(models, folder, kind, resume) if is_main_process() else None
     try:
@@ -223,15 +224,18 @@ def compare(passes: list[Pass], models: list[Trained], folder: str, kind: str,
     return rows
 
 
-def evaluation_key(one: Pass) -> str:
+def evaluation_key(one: Pass, known: InputFinder) -> str:
     """What the result depends on: model, code, data, weights.
+
+    Args:
+        known: what was looked at so far is not looked at again.
 
     Raises:
         UserError: if the annotations of the dataset have a fault.
     """
     config = copy.deepcopy(one.config)
     keep_test_only(config)
-    inputs = InputFinder().of(config)
+    inputs = known.of(config)
     if inputs.missing:
         raise UserError(inputs.missing)
     return identity(inputs, one.checkpoint and digest_file(one.checkpoint))
@@ -266,12 +270,13 @@ def run(passes: list[Pass], parent: MLflowTracking | None, resume: bool) -> list
         if metrics is None:
             config = copy.deepcopy(one.config)
             config.experiment_name = unused(f'{one.dataset} {one.model}')
-            metrics = evaluate(config, one.checkpoint, parent and parent.journal.header)
+            header = parent.journal.header if parent and parent.journal else None
+            metrics = evaluate(config, one.checkpoint, header)
             if is_main_process():
-                if evaluation_key(one) != one.key:
-                    raise UserError(f'{one.checkpoint or "CLIP"} or the data of '
-                                    f'{one.dataset} changed while they were read: start '
-                                    'again')
+                if evaluation_key(one, InputFinder()) != one.key:
+                    raise UserError(f'{one.checkpoint or "CLIP"}, the data of '
+                                    f'{one.dataset} or the code changed while it was '
+                                    'evaluated: start again')
                 write_json(file, dict(key=one.key, metrics=metrics))
         rows += rows_of(one, metrics)
     return rows
