@@ -224,13 +224,13 @@ def test_recognizers_that_know_nothing_of_us_train(own, monkeypatch):
     plan = plan_of(own, ['train: mine.py', 'train: pure.py', 'train: tsn.py'],
                    monkeypatch)
     mine, pure, tsn = (plan.runs[f'{name}/seed0'] for name in ('mine', 'pure', 'tsn'))
-    for run in plan.runs.values():
-        assert run.inputs.missing is None and run.inputs.clip == {}
+    for one in plan.runs.values():
+        assert one.inputs.missing is None and one.inputs.clip == {}
     assert mine.inputs.code == pure.inputs.code
     assert {'my_recognizer.py', 'my_layers.py', 'mmaction'} <= mine.inputs.code.keys()
     assert tsn.inputs.code['mmaction'] == '1.2.0'
-    for run in (mine, pure):
-        assert 'backbone.layer.weight' in train_an_epoch(run)
+    for one in (mine, pure):
+        assert 'backbone.layer.weight' in train_an_epoch(one)
     assert 'cls_head.fc_cls.weight' in train_an_epoch(tsn)
     config = plan.runs['tsn@test/seed0'].config
     assert config.model == tsn.config.model and config.train_cfg is None
@@ -300,6 +300,8 @@ def test_the_pages_commands_run(tmp_path, monkeypatch):
         Path(name).write_text(content)
     for command in commands:
         verb, *arguments = command.split()[1:]
+        if arguments[:2] == ['run', '--suite']:  # all of it takes minutes
+            arguments += ['--cfg-options', 'train_cfg.max_epochs=1']
         assert run(verb, arguments) == 0
     report = Path('work_dirs/ablations/suite/report/report.md').read_text()
     assert 'pixel prompt' in report and 'failed' not in report

@@ -7,7 +7,7 @@ import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 import pytest
 from vita_mm.errors import UserError
 from vita_mm.harness.run import closure, plan
-from vita_mm.harness.run.inputs import InputFinder
+from vita_mm.harness.run.inputs import InputFinder, differences
 from vita_mm.harness.run.records import Manifest
 from vita_mm.harness.run.names import LONGEST, folder_name
 from vita_mm.harness.run.plan import Plan
@@ -110,6 +110,23 @@ def test_rows_that_resolve_to_the_same_are_one_run(world):
     assert trainings(found) == ['my'] and len(found.runs) == 2
     sentence, = found.shared(list(found.runs.values()))
     assert sentence.startswith('t/r0 and t/r1 and t/r2 are one run, my')
+
+
+def test_the_order_of_keys_means_nothing(world):
+    step = 'train_dataloader.dataset.pipeline.1'
+    rows = [train(world, f'{step}: {{{keys}}}') for keys in (
+        'num_clips: 2, keep_tail_frames: true', 'keep_tail_frames: true, num_clips: 2')]
+    found = make_plan(world, rows)
+    assert len(trainings(found)) == 1
+    new = found.runs.popitem()[1].trained.inputs
+    key = 'train_dataloader.dataset.pipeline'
+    other = "'keep_tail_frames': True, 'num_clips': 2, 'type': 'SampleFrames'"
+    assert other in new.config[key]
+    old = new.model_copy(update=dict(config={**new.config, key: new.config[key].replace(
+        other, "'type': 'SampleFrames', 'num_clips': 2, 'keep_tail_frames': True")}))
+    assert old.config != new.config and differences(old, new) == []
+    more = new.model_copy(update=dict(config={**new.config, key: '[]'}))
+    assert len(differences(more, new)) == 1
 
 
 def test_rows_that_differ_in_their_test_share_a_training(world):

@@ -1,4 +1,5 @@
 """What the result of a run depends on: its config, our code, the data, CLIP."""
+import ast
 import hashlib
 import json
 import os
@@ -110,7 +111,7 @@ class InputFinder:
             named = list(walk(settings, key))
             known = self._parts[key, id(value)] = Part(
                 value, settings,
-                {name: repr(leaf) for name, leaf in flatten({key: settings})
+                {name: repr(ordered(leaf)) for name, leaf in flatten({key: settings})
                  if name not in IDLE},
                 {name: leaf for name, leaf in named if last_word(name) in (
                     'type', 'constructor') and isinstance(leaf, (str, type))},
@@ -208,6 +209,15 @@ def lookup(config, key: str):
     return config
 
 
+def ordered(value):
+    """The same with the keys of its dicts in order, in which they mean nothing."""
+    if isinstance(value, dict):
+        return {key: ordered(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(ordered, value))
+    return value
+
+
 def last_word(key: str) -> str:
     return key.rpartition('.')[2]
 
@@ -231,10 +241,8 @@ def identity(inputs: Inputs, *more) -> str:
 def differences(old: Inputs, new: Inputs, trust_code: bool = False) -> list[str]:
     """Why a result with the old inputs is not one with the new; empty if it is."""
     found = []
-    for key in sorted(set(old.config) | set(new.config)):
-        before, after = old.config.get(key), new.config.get(key)
-        if before != after:
-            found.append(f'{key}: {before} -> {after}')
+    for key in changed_keys(old.config, new.config):
+        found.append(f'{key}: {old.config.get(key)} -> {new.config.get(key)}')
     for part, name in (('code', 'code'), ('data', 'data'), ('clip', 'CLIP')):
         if part == 'code' and trust_code:
             continue
@@ -251,6 +259,19 @@ def differences(old: Inputs, new: Inputs, trust_code: bool = False) -> list[str]
     if old.weights != new.weights:
         found.append('the model is trained anew')
     return found
+
+
+def changed_keys(old: dict[str, str], new: dict[str, str]) -> list[str]:
+    """The keys of a config that have other values; runs of before keep the order in
+    which their dicts were written."""
+    def equal(key: str) -> bool:
+        try:
+            return ast.literal_eval(old[key]) == ast.literal_eval(new[key])
+        except (KeyError, SyntaxError, ValueError):
+            return False
+
+    return [key for key in sorted(old.keys() | new.keys())
+            if old.get(key) != new.get(key) and not equal(key)]
 
 
 def check_code(config: Config, inputs: Inputs) -> None:

@@ -22,7 +22,7 @@ from vita_mm.harness.spec.suite import (
 from vita_mm.io.files import locate
 
 from .folder import ABSENT, INTERRUPTED, STALE, RunFolder, Status
-from .inputs import InputFinder, identity, lookup
+from .inputs import InputFinder, changed_keys, identity, lookup
 from .names import Names, choose, names_of_test, names_of_training
 from .records import Inputs, RunSpec
 from .result import DONE
@@ -278,7 +278,7 @@ class Plan:
             config = {key: value for key, value in manifest.inputs.config.items()
                       if key != SEED}
             trained = manifest.trained and Path(manifest.trained).parent.name
-            return (config == recipe.inputs.config
+            return (not changed_keys(config, recipe.inputs.config)
                     and manifest.inputs.clip == recipe.inputs.clip
                     and trained == (recipe.trained and recipe.trained.name))
         return False
