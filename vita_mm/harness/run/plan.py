@@ -220,8 +220,11 @@ class Plan:
         if trains:
             inputs['config'].pop(SEED, None)
         content = identity(inputs, trained and trained.content)
-        names = (names_of_training if trains else names_of_test)(
-            path, changes or {}, content)
+        if trains:
+            assert path is not None
+            names = names_of_training(path, changes or {}, content)
+        else:
+            names = names_of_test(path, changes or {}, content)
         recipe = self.recipes.setdefault(
             content, Recipe(source, config, inputs, content, names, trained))
         recipe.names.spellings.append(names.choices[0])
