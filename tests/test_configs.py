@@ -50,7 +50,7 @@ def inside(disk, monkeypatch):
 def read(name, variants={}, **options):
     return read_config(argparse.Namespace(
         config=str(ROOT / 'configs' / name), cfg_options=options, launcher='none',
-        work_dir='work', **variants))
+        work_dir='work', variants=variants))
 
 
 def shrink(config):

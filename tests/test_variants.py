@@ -119,6 +119,19 @@ def test_what_cannot_be_meant_is_said(variants, words):
         Variants(**variants)
 
 
+def test_a_command_line_says_them_together():
+    parser = argparse.ArgumentParser()
+    add_common_arguments(parser)
+    add_variant_arguments(parser)
+    args = parser.parse_args(['--split', '2', '--dataset', 'k600', '--frames', '8'])
+    assert args.variants == dict(split=2, dataset='k600', frames=8)
+    assert parser.parse_args([]).variants == {}
+    args = parser.parse_args(['--views', '4x2'])
+    args.config = str(ROOT / 'configs' / 'vita_k400.py')
+    with pytest.raises(UserError, match='with 1 or 3 crops'):
+        read_config(args)
+
+
 # Documents
 
 def commands():

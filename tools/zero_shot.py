@@ -59,7 +59,8 @@ def evaluation_config(dataset: str, reading: str | None, trained,
     from vita_mm.engine.variants import find_dataset
 
     args = argparse.Namespace(**vars(args))
-    args.config, args.split = find_dataset(dataset)
+    args.config, split = find_dataset(dataset)
+    args.variants = dict(split=split)
     config = read_config(args)
     use_trained_model(config, trained)
     if reading is None:

@@ -78,15 +78,14 @@ class Variants:
             raise ValueError(f'the splits are numbered from 1, not {self.split}')
 
     @classmethod
-    def of(cls, options: Any) -> 'Variants':
-        """Those among the attributes of something else, such as parsed arguments.
+    def of(cls, options: Mapping[str, Any]) -> 'Variants':
+        """Those of a command line.
 
         Raises:
             UserError: for a value that cannot be meant.
         """
         try:
-            return cls(**{item.name: getattr(options, item.name, None)
-                          for item in fields(cls)})
+            return cls(**options)
         except ValueError as error:
             raise UserError(str(error)) from error
 
