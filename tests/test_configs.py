@@ -20,7 +20,8 @@ from vita_mm.prepare import prepare
 from world import ROOT
 
 CONFIGS = sorted(path.relative_to(ROOT / 'configs').as_posix()
-                 for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts)
+                 for path in (ROOT / 'configs').rglob('*.py')
+                 if '_base_' not in path.parts)
 # Trainable parameters of ViT-B/16; of Vita-CLIP as measured on the released code.
 PARAMETERS = {
     'vita_k400.py': 37_245_953, 'released/vita_k400.py': 30_158_849,
@@ -49,7 +50,7 @@ def inside(disk, monkeypatch):
 def read(name, variants={}, **options):
     return read_config(argparse.Namespace(
         config=str(ROOT / 'configs' / name), cfg_options=options, launcher='none',
-        work_dir='work', **variants))
+        work_dir='work', variants=variants))
 
 
 def shrink(config):

@@ -1,7 +1,7 @@
 """What must stay as it is when the code around it moves: configs, checkpoints, numbers.
 
-``tests/pinned`` holds it as it was; ``PIN=1 pytest tests/test_pinned.py -k anew`` writes it
-anew, where a change is meant, and only then.
+``tests/pinned`` holds it as it was; ``PIN=1 pytest tests/test_pinned.py -k anew`` writes
+it anew, where a change is meant, and only then.
 """
 import hashlib
 import json

@@ -10,9 +10,10 @@ All zero-shot datasets at once, beside frozen CLIP:
     python tools/zero_shot.py configs/vita_k400.py work_dirs/vita_k400
 
 The paper's prompt is "any given class name" (`name/acc/top1`); a list of templates is
-evaluated too (`templates/acc/top1`). `--reading tile` is the other reading of 32 frames by
-a model of 8: the released code acts on four independent windows of 8, there local prompts
-are tiled four times and the summary attends to all frames. The paper does not say which.
+evaluated too (`templates/acc/top1`). `--reading tile` is the other reading of 32 frames
+by a model of 8: the released code acts on four independent windows of 8, there local
+prompts are tiled four times and the summary attends to all frames. The paper does not say
+which.
 
 Which videos were used is not uniform in the literature: these are the lists of
 Elaborative Rehearsal (Chen and Huang, ICCV 2021); `--split val` (`--dataset k600_val`)
@@ -25,7 +26,7 @@ _base_ = ['../_base_/vita_clip.py', '../_base_/zero_shot.py']
 
 precision = 'bfloat16'
 root = 'data/kinetics600'
-# Three published samples of 160 of the 220 classes that are not in K400, and their videos.
+# Three published samples of 160 of the 220 classes that are not in K400.
 splits = dict(
     er=[f'{root}/er_split{split}.txt' for split in (1, 2, 3)],
     val=[f'{root}/val_split{split}.txt' for split in (1, 2, 3)])

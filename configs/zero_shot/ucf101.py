@@ -10,9 +10,10 @@ All zero-shot datasets at once, beside frozen CLIP:
     python tools/zero_shot.py configs/vita_k400.py work_dirs/vita_k400
 
 The paper's prompt is "any given class name" (`name/acc/top1`); a list of templates is
-evaluated too (`templates/acc/top1`). `--reading tile` is the other reading of 32 frames by
-a model of 8: the released code acts on four independent windows of 8, there local prompts
-are tiled four times and the summary attends to all frames. The paper does not say which.
+evaluated too (`templates/acc/top1`). `--reading tile` is the other reading of 32 frames
+by a model of 8: the released code acts on four independent windows of 8, there local
+prompts are tiled four times and the summary attends to all frames. The paper does not say
+which.
 
 FROSTER (Huang et al., ICLR 2024) reports 73.8 for frozen CLIP. Class names are spaced
 ("Apply Eye Makeup"); X-CLIP feeds the raw ones, which are

@@ -48,27 +48,42 @@ def positive(kind: type):
 def add_variant_arguments(parser: argparse.ArgumentParser, trains: bool = False) -> None:
     """What differs from a config without a file of its own, see docs/configs.md.
 
+    What is given is in ``args.variants``, a dict.
+
     Args:
         trains: leave out what an evaluation alone has.
     """
+    parser.set_defaults(variants={})
     group = parser.add_argument_group('variants of the config')
-    group.add_argument('--frames', type=int, metavar='N', help='of a clip'
-                       + ('' if trains else '; with --dataset of the evaluation alone, '
-                          'else those that the model was trained on, too'))
-    group.add_argument('--stride', type=int, metavar='N', help='of the frames of a clip')
-    group.add_argument('--views', metavar='TxS', help='clips in time x crops (1 or 3) in '
-                       'space of an evaluation, such as 4x3')
+
+    def add(name: str, **options) -> None:
+        group.add_argument(f'--{name}', action=Variant, default=argparse.SUPPRESS,
+                           **options)
+
+    add('frames', type=int, metavar='N', help='of a clip' + (
+        '' if trains else '; with --dataset of the evaluation alone, else those that the '
+        'model was trained on, too'))
+    add('stride', type=int, metavar='N', help='of the frames of a clip')
+    add('views', metavar='TxS', help='clips in time x crops (1 or 3) in space of an '
+        'evaluation, such as 4x3')
     if trains:
         return
-    group.add_argument('--dataset', metavar='NAME', help='evaluate on the test set of '
-                       'hmdb51, ucf101, k600, k600_val, k400, ssv2, the same of the '
-                       'miniature such as mini_hmdb51, or of a config file')
-    group.add_argument('--split', type=parse_value, help='one of the official splits, '
-                       'from 1, or lists that the config of the dataset names')
-    group.add_argument('--reading', choices=('frame_windows', 'tile'), help='of clips of '
-                       'more frames than Vita-CLIP was trained on')
-    group.add_argument('--prompts', metavar='NAME', help='name, templates, a list that '
-                       'comes with the package, or a template with {}')
+    add('dataset', metavar='NAME', help='evaluate on the test set of hmdb51, ucf101, '
+        'k600, k600_val, k400, ssv2, the same of the miniature such as mini_hmdb51, or '
+        'of a config file')
+    add('split', type=parse_value, help='one of the official splits, from 1, or lists '
+        'that the config of the dataset names')
+    add('reading', choices=('frame_windows', 'tile'), help='of clips of more frames than '
+        'Vita-CLIP was trained on')
+    add('prompts', metavar='NAME', help='name, templates, a list that comes with the '
+        'package, or a template with {}')
+
+
+class Variant(argparse.Action):
+    """Collects variants by their names, apart from a tool's own arguments."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        namespace.variants = {**namespace.variants, self.dest: values}
 
 
 class KeyValues(argparse.Action):

@@ -57,7 +57,7 @@ def read_config(args: argparse.Namespace) -> Config:
         UserError: if it cannot be read, or one of its keys is misspelt.
     """
     from .variants import Variants, apply_variants  # which reads configs of datasets
-    variants = Variants.of(args)
+    variants = Variants.of(getattr(args, 'variants', {}))
     config = apply_variants(load_config(args.config), variants)
     override(config, args.cfg_options, '--cfg-options')
     config.launcher = args.launcher

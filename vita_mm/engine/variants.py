@@ -46,7 +46,8 @@ class Variants:
             Kinetics-600, or the number of one of its official splits, from 1.
         frames: of a clip: in a config of a training of that, too, and for its model;
             with a dataset, and in a config without training, of the evaluation alone.
-        stride: of the frames of a clip, where they are sampled at one; of what ``frames`` is.
+        stride: of the frames of a clip, where they are sampled at one; of the same as
+            ``frames``.
         views: clips in time x crops in space, such as ``4x3``; crops are 1 or 3.
         reading: of clips of more frames than Vita-CLIP was trained on: ``frame_windows``
             or ``tile``.
@@ -78,12 +79,18 @@ class Variants:
             raise ValueError(f'the splits are numbered from 1, not {self.split}')
 
     @classmethod
-    def of(cls, options: Any) -> 'Variants':
-        """Those among the attributes of something else, such as parsed arguments."""
-        return cls(**{item.name: getattr(options, item.name, None)
-                      for item in fields(cls)})
+    def of(cls, options: Mapping[str, Any]) -> 'Variants':
+        """Those of a command line.
 
-    def given(self) -> dict[str, int | str]:
+        Raises:
+            UserError: for a value that cannot be meant.
+        """
+        try:
+            return cls(**options)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    def given(self) -> dict[str, Any]:
         """Those that are not None."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 

@@ -7,7 +7,7 @@ import fnmatch
 from collections.abc import Iterator
 from dataclasses import field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from pydantic import ConfigDict, ValidationError
@@ -29,7 +29,6 @@ VARIANTS = {item.name for item in fields(Variants)}
 OF_TRAINING = ('frames', 'stride')
 CLOSED = ConfigDict(extra='forbid')
 Number = int | float
-T = TypeVar('T')
 
 
 @dataclass(frozen=True, config=CLOSED)
@@ -368,7 +367,7 @@ def check_fields(content: Any, known: set[str], place: str) -> None:
                 else f'known are {", ".join(sorted(known))}'))
 
 
-def build(kind: type[T], content: Any, place: str, **given: Any) -> T:
+def build(kind: type, content: Any, place: str, **given: Any) -> Any:
     """A dataclass from the fields of a file.
 
     Raises:
@@ -392,6 +391,6 @@ def sentence(error: ValueError) -> str:
     name = '.'.join(map(str, first['loc']))
     if first['type'] == 'missing':
         return f'{name} is missing'
-    if first['type'] == 'value_error':  # of __post_init__
+    if 'ctx' in first and first['type'] == 'value_error':  # of __post_init__
         return str(first['ctx']['error'])
     return f'{name}: {first["msg"]}, not {first["input"]!r}'
