@@ -1,4 +1,6 @@
 """A world on disk: real H.264 files, annotations, and a config that trains on them."""
+import atexit
+import functools
 import os
 import signal
 import subprocess
@@ -10,6 +12,7 @@ import av
 import numpy as np
 import open_clip
 import torch
+from zygote import Process, Zygote
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = ['red bar', 'green bar', 'blue bar']
@@ -95,7 +98,16 @@ def write_world(world: Path, num_train: int = 24, num_val: int = 9) -> Path:
     return config
 
 
-def start(*command, cwd: Path, interrupt=signal.SIG_DFL, **env) -> subprocess.Popen:
+@functools.cache
+def zygote() -> Zygote:
+    """The one of this process; the first start waits for what it imports."""
+    server = Zygote()
+    atexit.register(server.close)
+    return server
+
+
+def start(*command, cwd: Path, interrupt=signal.SIG_DFL, **env
+          ) -> Process | subprocess.Popen:
     """Start a tool of the project the way a user does, in a process group of its own.
 
     Args:
@@ -108,13 +120,14 @@ def start(*command, cwd: Path, interrupt=signal.SIG_DFL, **env) -> subprocess.Po
             signal.signal(number, signal.SIG_DFL)
 
     first, *rest = map(str, command)
-    run = [sys.executable, str(ROOT / first)] if first.endswith('.py') else \
-        [str(ROOT / first)]
+    env = dict(os.environ, PYTHONPATH=str(ROOT), VIRTUAL_ENV=sys.prefix,
+               PYTHONUNBUFFERED='1', OMP_NUM_THREADS='1', **env)
+    if first.endswith('.py'):
+        return zygote().start(ROOT / first, rest, cwd, env, interrupt)
     return subprocess.Popen(
-        run + rest, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True, preexec_fn=reset_signals,
-        env=dict(os.environ, PYTHONPATH=str(ROOT), VIRTUAL_ENV=sys.prefix,
-                 PYTHONUNBUFFERED='1', OMP_NUM_THREADS='1', **env))
+        [str(ROOT / first), *rest], cwd=cwd, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=reset_signals, env=env)
 
 
 def run(*command, cwd: Path, **env) -> subprocess.CompletedProcess:
@@ -127,7 +140,7 @@ def run(*command, cwd: Path, **env) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(command, process.returncode, output)
 
 
-def kill(process: subprocess.Popen) -> None:
+def kill(process: Process | subprocess.Popen) -> None:
     """SIGKILL to the whole group: nothing gets to tidy up."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
@@ -136,7 +149,7 @@ def kill(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def kill_when(process: subprocess.Popen, seen: str) -> str:
+def kill_when(process: Process | subprocess.Popen, seen: str) -> str:
     """Kill the group once ``seen`` stands in its output; returns the output till then."""
     output = ''
     deadline = time.monotonic() + 200
