@@ -3,7 +3,6 @@ import errno
 import json
 import multiprocessing
 import os
-import runpy
 import signal
 import sys
 import time
@@ -13,6 +12,7 @@ import av
 import pytest
 from mmengine.config import Config
 from test_bad_input import empty, text_file, truncated
+from vita_mm.cli.check import show
 from vita_mm.data import ClipDataset, check
 from vita_mm.data.check import OPEN_VIDEO, check_dataset, find_datasets
 from vita_mm.errors import UserError, cli_errors
@@ -317,10 +317,7 @@ def test_datasets_of_a_config(tmp_path, make_dataset):
                       ['val'])
 
 
-def test_the_tool_prints_no_control_characters(capsys, monkeypatch):
-    tools = Path(__file__).resolve().parent.parent / 'tools'
-    monkeypatch.syspath_prepend(str(tools))
-    show = runpy.run_path(str(tools / 'check_dataset.py'))['show']
+def test_the_tool_prints_no_control_characters(capsys):
     counts = dict.fromkeys(('videos', 'readable', 'short', *check.FAULTS), 1)
     show(dict(counts, annotations=['list\x1b]0;.txt'], file='\x1bc.json', faults=[
         dict(path='a\x1b[2J.mp4', fault='broken', reason='\x9b')]))

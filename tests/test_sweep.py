@@ -151,9 +151,8 @@ def test_what_the_manifest_names_stays(tmp_path):
 
 
 SWEEP = """
-import runpy, sys
-tool = runpy.run_path({tool!r})
-tool['prepare']({script!r})
+from vita_mm.cli.suite import prepare
+prepare({script!r})
 """
 SCRIPT = """
 import multiprocessing, os, pathlib, time
@@ -173,8 +172,7 @@ def test_a_killed_sweep_leaves_no_builder(tmp_path):
     (tmp_path / 'pids').mkdir()
     script = tmp_path / 'script.py'
     script.write_text(SCRIPT.format(folder=str(tmp_path / 'pids')))
-    sweep = subprocess.Popen([sys.executable, '-c', SWEEP.format(
-        tool=str(ROOT / 'benchmarks/run_ablations.py'), script=str(script))],
+    sweep = subprocess.Popen([sys.executable, '-c', SWEEP.format(script=str(script))],
         env=dict(os.environ, PYTHONPATH=str(ROOT)))
     try:
         wait_until(lambda: len(list((tmp_path / 'pids').iterdir())) == 2)
@@ -199,13 +197,3 @@ def is_alive(pid):
             return file.read().rpartition(')')[2].split()[0] != 'Z'
     except OSError:
         return False
-
-
-@pytest.mark.parametrize('tool', ['benchmarks/run_ablations.py', 'tools/zero_shot.py'])
-def test_help_is_there_at_once(tool):
-    before = os.times()
-    subprocess.run([sys.executable, ROOT / tool, '--help'], check=True,
-                   stdout=subprocess.DEVNULL)
-    after = os.times()
-    assert after.children_user + after.children_system \
-        - before.children_user - before.children_system < 1

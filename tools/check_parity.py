@@ -1,54 +1,8 @@
-"""Compare the model with outputs of the released code, case by case.
-
-    python tools/check_parity.py DIR
-
-DIR holds, for each case, NAME.json (settings), NAME.pth (weights in the released
-checkpoint format) and NAME.npz (video, label, logits and, optionally, grad/PARAMETER).
-Prints the largest logit error and the largest relative gradient error of each case.
-"""
-import argparse
-import signal
-import sys
+"""The same as ``vita-mm parity``."""
+import runpy
 from pathlib import Path
 
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('dir', type=Path, help='folder of cases')
-    parser.add_argument('--device', default='cpu', help='cpu or cuda')
-    return parser.parse_args()
-
-
-def main(args: argparse.Namespace) -> int:
-    from mmaction.utils import register_all_modules
-    from rich.console import Console
-    from rich.table import Table
-    from vita_mm.analysis.parity import GRADIENT_TOLERANCE, LOGIT_TOLERANCE, check_case
-    from vita_mm.errors import UserError
-    cases = sorted(path.with_suffix('') for path in args.dir.glob('*.json'))
-    if not cases:
-        raise UserError(f'{args.dir} holds no case: no NAME.json')
-    register_all_modules()
-    table = Table('case', 'logit error', 'relative gradient error', 'verdict')
-    failed = 0
-    for case in cases:
-        logit_error, gradient = check_case(case, args.device)
-        # A NaN must fail, so ask for "within", not for "beyond".
-        within = logit_error <= LOGIT_TOLERANCE and (
-            gradient is None or gradient <= GRADIENT_TOLERANCE)
-        failed += not within
-        table.add_row(case.name, f'{logit_error:.1e}',
-                      '-' if gradient is None else f'{gradient:.1e}',
-                      'equal' if within else 'DIFFERS')
-    Console().print(table)
-    print(f'{len(cases) - failed} of {len(cases)} cases within {LOGIT_TOLERANCE:g} '
-          f'(logits) and {GRADIENT_TOLERANCE:g} (gradients)')
-    return 1 if failed else 0
-
+MAIN = Path(__file__).resolve().parents[1] / 'vita_mm' / 'cli' / 'main.py'
 
 if __name__ == '__main__':
-    args = parse_args()
-    from vita_mm.errors import cli_errors
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with cli_errors():
-        sys.exit(main(args))
+    runpy.run_path(str(MAIN))['run_tool']('parity')

@@ -115,16 +115,9 @@ is_installed() {
   [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]
 }
 
-# launch SCRIPT PROCESSES ARGUMENT...: run a tool under torchrun.
+# launch SCRIPT PROCESSES ARGUMENT...: run a tool in several processes.
 launch() {
-  local rendezvous=(--standalone)
-  if [ "${NNODES:-1}" -gt 1 ]; then
-    rendezvous=(--nnodes "$NNODES" --node_rank "${NODE_RANK:-0}"
-                --master_addr "${MASTER_ADDR:?}" --master_port "${PORT:-29500}")
-  fi
-  export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-  exec "$(run_python)" "$root/tools/launch.py" "${rendezvous[@]}" \
-    --nproc_per_node "$2" "$root/tools/$1" "${@:3}" --launcher pytorch
+  exec "$(run_python)" "$root/tools/$1" "${@:3}" --gpus "$2"
 }
 
 # usage: what the comment at the top of the script says.

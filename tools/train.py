@@ -1,68 +1,8 @@
-"""Train a recognizer.
+"""The same as ``vita-mm train``."""
+import runpy
+from pathlib import Path
 
-    python tools/train.py CONFIG
-    tools/dist_train.sh CONFIG NUM_GPUS
-"""
-import argparse
-import signal
-
-from arguments import add_common_arguments
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('config')
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='go on from this checkpoint; without a path, from the '
-                        'newest whole one in the work dir, if there is one')
-    parser.add_argument('--change', nargs='+', default=[], metavar='KEY',
-                        help='with --resume: what is meant to differ from the recipe '
-                        'that was trained so far, such as train_cfg.max_epochs')
-    parser.add_argument('--amp', action='store_true',
-                        help='mixed precision: autocast to bfloat16')
-    parser.add_argument('--no-validate', action='store_true')
-    parser.add_argument('--auto-scale-lr', action='store_true',
-                        help='scale the learning rate to the real batch size')
-    parser.add_argument('--seed', type=int)
-    add_common_arguments(parser)
-    args = parser.parse_args()
-    if args.change and not args.resume:
-        parser.error('--change says what differs from what is resumed: it needs --resume')
-    return args
-
-
-def main(args: argparse.Namespace) -> None:
-    # Late, for they take seconds: --help does not wait for them.
-    import vita_mm
-    import torch.distributed
-    from vita_mm.engine.recipe import prepare_work_dir
-    from vita_mm.engine.runs import build_runner, read_config
-
-    config = read_config(args)
-    if args.amp:
-        config.precision = 'bfloat16'
-    if args.no_validate:
-        config.val_cfg = config.val_dataloader = config.val_evaluator = None
-    if args.auto_scale_lr:
-        config.auto_scale_lr.enable = True
-    if args.seed is not None:
-        config.randomness.seed = args.seed
-    # The lock is held for as long as this process lives.
-    lock, notes = prepare_work_dir(config, args.resume, args.change)  # noqa: F841
-    runner = build_runner(config)
-    for note in notes:
-        runner.logger.warning(note)
-    with vita_mm.tracking.guard(runner):
-        runner.train()
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
+MAIN = Path(__file__).resolve().parents[1] / 'vita_mm' / 'cli' / 'main.py'
 
 if __name__ == '__main__':
-    args = parse_args()
-    from vita_mm.errors import cli_errors
-
-    # torchrun and Slurm end a run by SIGTERM: as on Ctrl-C, the run says so first.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with cli_errors():
-        main(args)
+    runpy.run_path(str(MAIN))['run_tool']('train')

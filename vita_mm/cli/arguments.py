@@ -1,7 +1,6 @@
 """What the command lines of the tools share.
 
-The standard library alone is imported, and ``tools/arguments.py`` reads this file by its
-path, so that ``--help`` does not wait for torch.
+The standard library alone is imported, so that ``--help`` does not wait for torch.
 """
 import argparse
 from collections.abc import Iterator
@@ -14,7 +13,12 @@ WORDS = {'true': True, 'false': False, 'none': None}
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', help='where checkpoints and logs go')
     parser.add_argument('--launcher', default='none',
-                        choices=('none', 'pytorch', 'slurm', 'mpi'))
+                        choices=('none', 'pytorch', 'slurm', 'mpi'),
+                        help='what has started this process and others like it')
+    parser.add_argument('--gpus', dest='processes', type=positive(int), metavar='N',
+                        help='start N processes: one a GPU, or on CPUs where there are '
+                        'no GPUs; on several machines set NNODES, NODE_RANK, MASTER_ADDR '
+                        'and PORT on each')
     add_config_options(parser)
     # torchrun passes it to scripts on some versions; LOCAL_RANK is what counts.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
@@ -27,6 +31,17 @@ def add_config_options(parser: argparse.ArgumentParser, name: str = '--cfg-optio
                        ) -> None:
     parser.add_argument(name, nargs='+', metavar='KEY=VALUE', action=KeyValues,
                         default=default, help=help)
+
+
+def positive(kind: type):
+    """A type of arguments: numbers above zero."""
+    def convert(text: str):
+        number = kind(text)
+        if not number > 0:
+            raise argparse.ArgumentTypeError(f'{text} is not above zero')
+        return number
+    convert.__name__ = kind.__name__  # argparse names it where kind() fails
+    return convert
 
 
 class KeyValues(argparse.Action):

@@ -4,12 +4,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import torch
 
+from vita_mm.cli.distributed import ALONE, torchrun
 from vita_mm.engine.runs import die_with_parent
 from vita_mm.errors import UserError
-from vita_mm.harness.spec.suite import ROOT
 
 from .jobs import Job, Outcome
 
@@ -123,12 +124,12 @@ class LocalExecutor:
         folders = [str(folder) for folder in job.folders]
         if not self.gpus:
             return [sys.executable, '-m', EXECUTE, *folders]
-        return [sys.executable, str(ROOT / 'tools' / 'launch.py'), *self.rendezvous(),
-                '--nproc_per_node', str(self.gpus), '--module', EXECUTE, *folders,
-                '--launcher', 'pytorch']
+        return torchrun(self.gpus, ['--module', EXECUTE, *folders,
+                                    '--launcher', 'pytorch'], self.meeting())
 
-    def rendezvous(self) -> list[str]:
-        return ['--standalone']
+    def meeting(self) -> Sequence[str]:
+        """How the processes of a job find each other, see :func:`torchrun`."""
+        return ALONE
 
     def environment(self, slot: int) -> dict:
         env = dict(os.environ, OMP_NUM_THREADS=str(self.threads), PYTHONUNBUFFERED='1')

@@ -1,7 +1,7 @@
 """Runs that span several machines, by torchrun.
 
 The same command is started on every machine, with NODE_RANK (0, 1, …), MASTER_ADDR
-and PORT set as for tools/dist_train.sh, and the suite's folder on a disk they share.
+and PORT set as for ``vita-mm train --gpus``, and the suite's folder on a disk they share.
 The machine with rank 0 decides what runs and tells the others; they start their part of
 each job.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torch.distributed import TCPStore
 
+from vita_mm.cli.distributed import between_machines
 from vita_mm.errors import UserError
 
 from .jobs import Job, Outcome
@@ -64,10 +65,8 @@ class NodesExecutor(LocalExecutor):
             self.count += 1
         return super().submit(jobs)
 
-    def rendezvous(self) -> list[str]:
-        return ['--nnodes', str(self.nodes), '--node_rank', str(node_rank()),
-                '--master_addr', os.environ['MASTER_ADDR'],
-                '--master_port', os.environ.get('PORT', '29500')]
+    def meeting(self) -> list[str]:
+        return between_machines(self.nodes)
 
     def close(self) -> None:
         """Let the other machines go."""
