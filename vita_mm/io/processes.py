@@ -15,5 +15,6 @@ def wait_for_all() -> None:
     """
     if get_world_size() > 1:
         group = torch.distributed.new_group(backend='gloo', timeout=PATIENCE)
+        assert isinstance(group, torch.distributed.ProcessGroup)
         torch.distributed.barrier(group)
         torch.distributed.destroy_process_group(group)
