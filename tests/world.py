@@ -3,6 +3,7 @@ import atexit
 import functools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -138,6 +139,25 @@ def run(*command, cwd: Path, **env) -> subprocess.CompletedProcess:
     finally:
         kill(process)
     return subprocess.CompletedProcess(command, process.returncode, output)
+
+
+def run_pair(script, *arguments, cwd: Path, **env) -> subprocess.CompletedProcess:
+    """A tool on two processes as torchrun starts them, without torchrun, which takes as
+    long to import as the tool; stdout is the first one's."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    ranks = [start(script, *arguments, '--launcher', 'pytorch', cwd=cwd, RANK=str(rank),
+                   LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
+                   MASTER_PORT=port, **env) for rank in range(2)]
+    try:
+        outputs = [rank.communicate(timeout=240)[0] for rank in ranks]
+    finally:
+        for rank in ranks:
+            kill(rank)
+    codes = [rank.returncode for rank in ranks]
+    return subprocess.CompletedProcess([script, *arguments], codes[0] or codes[1],
+                                       outputs[0])
 
 
 def kill(process: Process | subprocess.Popen) -> None:
