@@ -31,9 +31,9 @@ def files(root):
             for path in root.rglob('*') if path.is_file()}
 
 
-def test_a_seed_gives_the_same_bytes_and_another_seed_others(world, tmp_path):
-    again = files(build(tmp_path / 'again', seed=0, size=SMALL))
-    assert again == files(world)
+def test_another_seed_gives_other_bytes(world, tmp_path):
+    """That one seed gives the same is seen of the second and the killed builder."""
+    again = files(world)
     other = files(build(tmp_path / 'other', seed=1, size=SMALL))
     for path in ('videos/ssv2_val/00_000.mp4', 'clip/vit_mini.pt'):
         assert other[path] != again[path]

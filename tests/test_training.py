@@ -11,7 +11,7 @@ from vita_mm.engine.recipe import prepare_work_dir
 from vita_mm.engine.runs import build_runner, read_config
 from vita_mm.errors import UserError
 from vita_mm.io.files import lock
-from world import kill, kill_when, run, start, write_world
+from world import kill, kill_when, run, run_pair, start, write_world
 
 
 @pytest.fixture(scope='module')
@@ -186,8 +186,9 @@ def test_checkpoints_hold_trained_tensors_only_and_one_is_the_best(one_process):
 
 def test_evaluation_of_a_checkpoint_repeats_on_two_processes(config, one_process):
     for processes in (1, 2):
-        done = run('tools/dist_test.sh', config, one_process / 'epoch_3.pth', processes,
-                   '--work-dir', config.parent / f'test{processes}', cwd=config.parent)
+        done = (run, run_pair)[processes - 1](
+            'tools/test.py', config, one_process / 'epoch_3.pth', '--work-dir',
+            config.parent / f'test{processes}', cwd=config.parent)
         assert done.returncode == 0, done.stdout
     results = [sorted((config.parent / f'test{n}').glob('*/*.json'))[-1].read_text()
                for n in (1, 2)]

@@ -7,7 +7,7 @@ import torch
 from vita_mm.data import ClipDataset, SplitAccMetric, VideoAccMetric
 from vita_mm.data.dataset import SampleKey
 from vita_mm.errors import UserError
-from world import CLASSES, run, write_video, write_world
+from world import CLASSES, run, run_pair, write_video, write_world
 
 PIPELINE = [dict(type='OpenVideo'),
             dict(type='SampleFrames', clip_len=4, frame_interval=2),
@@ -176,9 +176,10 @@ def scalars(work_dir):
 def test_a_run_names_and_counts_them(config, processes):
     folder = config.parent
     work_dir = folder / f'work{processes}'
-    done = run('tools/dist_train.sh', config, processes, '--work-dir', work_dir,
-               '--cfg-options', 'train_cfg.max_epochs=2',
-               f'train_dataloader.batch_size={8 // processes}', cwd=folder)
+    done = (run, run_pair)[processes - 1](
+        'tools/train.py', config, '--work-dir', work_dir, '--cfg-options',
+        'train_cfg.max_epochs=2', f'train_dataloader.batch_size={8 // processes}',
+        cwd=folder)
     assert done.returncode == 0, done.stdout
     for epoch in (1, 2):
         assert f'epoch {epoch}: 1 of 8 training videos were replaced' in done.stdout

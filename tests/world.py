@@ -1,6 +1,9 @@
 """A world on disk: real H.264 files, annotations, and a config that trains on them."""
+import atexit
+import functools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +13,7 @@ import av
 import numpy as np
 import open_clip
 import torch
+from zygote import Process, Zygote
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = ['red bar', 'green bar', 'blue bar']
@@ -95,7 +99,16 @@ def write_world(world: Path, num_train: int = 24, num_val: int = 9) -> Path:
     return config
 
 
-def start(*command, cwd: Path, interrupt=signal.SIG_DFL, **env) -> subprocess.Popen:
+@functools.cache
+def zygote() -> Zygote:
+    """The one of this process; the first start waits for what it imports."""
+    server = Zygote()
+    atexit.register(server.close)
+    return server
+
+
+def start(*command, cwd: Path, interrupt=signal.SIG_DFL, **env
+          ) -> Process | subprocess.Popen:
     """Start a tool of the project the way a user does, in a process group of its own.
 
     Args:
@@ -108,13 +121,14 @@ def start(*command, cwd: Path, interrupt=signal.SIG_DFL, **env) -> subprocess.Po
             signal.signal(number, signal.SIG_DFL)
 
     first, *rest = map(str, command)
-    run = [sys.executable, str(ROOT / first)] if first.endswith('.py') else \
-        [str(ROOT / first)]
+    env = dict(os.environ, PYTHONPATH=str(ROOT), VIRTUAL_ENV=sys.prefix,
+               PYTHONUNBUFFERED='1', OMP_NUM_THREADS='1', **env)
+    if first.endswith('.py'):
+        return zygote().start(ROOT / first, rest, cwd, env, interrupt)
     return subprocess.Popen(
-        run + rest, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True, preexec_fn=reset_signals,
-        env=dict(os.environ, PYTHONPATH=str(ROOT), VIRTUAL_ENV=sys.prefix,
-                 PYTHONUNBUFFERED='1', OMP_NUM_THREADS='1', **env))
+        [str(ROOT / first), *rest], cwd=cwd, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=reset_signals, env=env)
 
 
 def run(*command, cwd: Path, **env) -> subprocess.CompletedProcess:
@@ -127,7 +141,26 @@ def run(*command, cwd: Path, **env) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(command, process.returncode, output)
 
 
-def kill(process: subprocess.Popen) -> None:
+def run_pair(script, *arguments, cwd: Path, **env) -> subprocess.CompletedProcess:
+    """A tool on two processes as torchrun starts them, without torchrun, which takes as
+    long to import as the tool; stdout is the first one's."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    ranks = [start(script, *arguments, '--launcher', 'pytorch', cwd=cwd, RANK=str(rank),
+                   LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
+                   MASTER_PORT=port, **env) for rank in range(2)]
+    try:
+        outputs = [rank.communicate(timeout=240)[0] for rank in ranks]
+    finally:
+        for rank in ranks:
+            kill(rank)
+    codes = [rank.returncode for rank in ranks]
+    return subprocess.CompletedProcess([script, *arguments], codes[0] or codes[1],
+                                       outputs[0])
+
+
+def kill(process: Process | subprocess.Popen) -> None:
     """SIGKILL to the whole group: nothing gets to tidy up."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
@@ -136,7 +169,7 @@ def kill(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def kill_when(process: subprocess.Popen, seen: str) -> str:
+def kill_when(process: Process | subprocess.Popen, seen: str) -> str:
     """Kill the group once ``seen`` stands in its output; returns the output till then."""
     output = ''
     deadline = time.monotonic() + 200

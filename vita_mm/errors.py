@@ -78,7 +78,7 @@ def end(sentence: str) -> None:
 
 def describe_os_error(error: OSError) -> str:
     """The file, if it is known, and what is wrong with it."""
-    reason = REASONS.get(error.errno, error.strerror or str(error))
+    reason = REASONS.get(error.errno or 0, error.strerror or str(error))
     return f'{error.filename or "a file"} cannot be read or written: {reason}'
 
 

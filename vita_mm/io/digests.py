@@ -139,8 +139,8 @@ def digest_seen(seen: dict[str, os.stat_result]) -> dict[str, str]:
                     digest, version = job.result()
                     if digest is not None:
                         found[path] = digest
-                    if version is not None:
-                        memory.keep(path, version, digest)
+                        if version is not None:
+                            memory.keep(path, version, digest)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

@@ -1,11 +1,11 @@
 """Class names in the order of their ids, and manual prompts."""
 import csv
-from importlib import resources
+from pathlib import Path
 
 from vita_mm.errors import UserError
 from vita_mm.io.files import locate, read_lines
 
-LABELS = resources.files('vita_mm') / 'labels'
+LABELS = Path(__file__).resolve().parent
 
 
 def read_rows(file) -> list[dict[str, str]]:

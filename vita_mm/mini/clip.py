@@ -6,6 +6,7 @@ of motion.
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -47,7 +48,7 @@ def normalise(images: Tensor) -> Tensor:
     return (images / 255 - mean) / std
 
 
-def encode_captions(model: open_clip.CLIP, tokens: Tensor, used: Tensor, table: Tensor
+def encode_captions(model: Any, tokens: Tensor, used: Tensor, table: Tensor
                     ) -> Tensor:
     """Unit text features, as of ``encode_text``, without the padding behind the EOT.
 
@@ -73,7 +74,7 @@ def train_clip(size: Size, seed: int, advance: Callable[[], None]) -> dict[str, 
     torch.set_num_threads(1)  # sums depend on how many threads share them
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 1000])
-    model = open_clip.CLIP(**json.loads(ARCHITECTURE.read_text()))
+    model: Any = open_clip.CLIP(**json.loads(ARCHITECTURE.read_text()))
     images, words = make_stills(rng, size.stills_per_look, model.visual.image_size[0])
     tokenizer = open_clip.SimpleTokenizer(context_length=model.context_length)
     # Only the tokens that captions use are trained: 40 of 49,408.

@@ -3,6 +3,7 @@
 A scene can be drawn at any moment from 0 to 1: a still is one moment, a video many, and
 a video played backwards holds the same moments in another order.
 """
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,15 +52,19 @@ class Scene:
 
     def look(self, moment: float) -> tuple[float, np.ndarray, float]:
         """Radius, colour (3 values of 0 to 255) and opacity at a moment."""
-        log_size, colour, opacity = self.log_size, np.float32(COLOURS[self.colour]), 1.
+        log_size, colour, opacity = self.log_size, as_array(COLOURS[self.colour]), 1.
         if self.change == 'size':
             log_size += 1.4 * (moment - 0.5)
         elif self.change == 'opacity':
             opacity = np.clip(1.6 * moment - 0.3, 0, 1)
         elif self.change == 'warmth':
-            cold, warm = np.float32(COLOURS['blue']), np.float32(COLOURS['red'])
+            cold, warm = as_array(COLOURS['blue']), as_array(COLOURS['red'])
             colour = cold + np.float32(moment) * (warm - cold)
         return BASE_RADIUS * np.exp(log_size), colour, opacity
+
+
+def as_array(colour: tuple[int, int, int]) -> np.ndarray:
+    return np.array(colour, np.float32)
 
 
 def random_scene(rng: np.random.Generator, colour: str, shape: str,
@@ -129,9 +134,10 @@ class Painter:
         return np.clip(frame, 0, 255).astype(np.uint8)
 
     def ground(self, moment: float) -> np.ndarray:
-        texture = sum(np.sin(wave + np.float32(drift * moment))
-                      for wave, drift in zip(self.waves, self.drift))
-        frame = np.float32(GROUNDS[self.scene.ground]) + 16 * texture[..., None]
+        texture = functools.reduce(np.add, (
+            np.sin(wave + np.float32(drift * moment))
+            for wave, drift in zip(self.waves, self.drift)))
+        frame = as_array(GROUNDS[self.scene.ground]) + 16 * texture[..., None]
         reach = max(1, round(0.02 * self.side))
         places = (self.specks + self.speck_speed * moment) % 1 * self.side
         for (x, y), colour in zip(places.astype(int), self.speck_colour):

@@ -58,13 +58,14 @@ def folders_of_classes(dataset: str, files: Files) -> list[VideoList]:
 
 
 def folder_and_stem(path: str) -> tuple[str, str]:
-    path = PurePosixPath(path)
-    return path.parent.name.casefold(), path.stem.casefold()
+    pure = PurePosixPath(path)
+    return pure.parent.name.casefold(), pure.stem.casefold()
 
 
 def kinetics400(files: Files) -> list[VideoList]:
-    labels = {class_key(name): index
-              for index, name in enumerate(read_classes('kinetics400'))}
+    labels: dict[str, int | None] = {
+        class_key(name): index
+        for index, name in enumerate(read_classes('kinetics400'))}
     clips = Clips(files.videos)
     return [kinetics_part(part, part, files, clips, 'kinetics400', labels)
             for part in ('train', 'val')]

@@ -8,12 +8,15 @@ import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from fractions import Fraction
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path, PurePosixPath
 
 import av
 import numpy as np
+from av.error import FFmpegError
+from av.video.frame import PictureType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -129,7 +132,9 @@ def begin_worker() -> None:
 
 
 def end_with_parent() -> None:
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)
 
 
@@ -149,7 +154,7 @@ def resize_video(source: Path, target: Path, short_side: int,
                          partial, short_side)
     except BrokenVideo as fault:
         return str(fault)
-    except (OSError, av.FFmpegError) as error:
+    except (OSError, FFmpegError) as error:
         raise UserError(f'cannot write {target}: {describe(error)}') from error
     return None
 
@@ -157,7 +162,7 @@ def resize_video(source: Path, target: Path, short_side: int,
 def open_video(path: Path, strict: bool) -> Video:
     try:
         return Video(str(path), strict=strict)
-    except (OSError, av.FFmpegError, ValueError) as error:
+    except (OSError, FFmpegError, ValueError) as error:
         raise BrokenVideo(describe(error)) from error
 
 
@@ -172,18 +177,18 @@ def decode(video: Video) -> Iterator[av.VideoFrame]:
             frame = next(frames)
         except StopIteration:
             return
-        except (OSError, av.FFmpegError, ValueError) as error:
+        except (OSError, FFmpegError, ValueError) as error:
             raise BrokenVideo(describe(error)) from error
         if not has_times:
             frame.pts = None
         yield frame
 
 
-def write_frames(frames: Iterator[av.VideoFrame], rate: int, path: Path,
+def write_frames(frames: Iterator[av.VideoFrame], rate: Fraction | int, path: Path,
                  short_side: int) -> None:
     """Encode every frame once, turned, at its own time after the first."""
     first = next(frames, None)
-    if first is None:
+    if first is None or first.time_base is None:
         raise BrokenVideo('it has no frames')
     size = copy_size(first.width, first.height, short_side)
     shown = scaled_and_turned(first, size)
@@ -207,7 +212,7 @@ def write_frames(frames: Iterator[av.VideoFrame], rate: int, path: Path,
             if (copy.width, copy.height) != (width, height):
                 raise BrokenVideo('its display matrix changes')
             copy.pts, copy.time_base = time, first.time_base
-            copy.pict_type = av.video.frame.PictureType.NONE  # else x264 obeys it
+            copy.pict_type = PictureType.NONE  # else x264 obeys it
             container.mux(stream.encode(copy))
         container.mux(stream.encode())
 
@@ -233,7 +238,8 @@ def copy_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     """Even sizes in the same proportion, not larger than they are."""
     shorter = min(width, height)
     side = min(short_side, shorter)
-    return tuple(max(2, size * side // shorter // 2 * 2) for size in (width, height))
+    return (max(2, width * side // shorter // 2 * 2),
+            max(2, height * side // shorter // 2 * 2))
 
 
 def describe(error: Exception) -> str:
