@@ -5,10 +5,16 @@ transformer at every call, and puts the video prompts into each frame as full to
 The parameters have the names of its checkpoints. Letters: B clips, T frames, N tokens
 of a frame (CLS first), D width, D' width of the joint space, C classes.
 """
+from collections.abc import Iterable
+from typing import cast
+
 import torch
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from vita_mm.models import VitaCLIP
+from vita_mm.models.common import layers
+from vita_mm.models.common.packed_text import TextTower
 from vita_mm.models.vita_clip.checkpoints import released_checkpoint
 
 
@@ -83,12 +89,14 @@ class VisionLayer(nn.Module):
 class Vision(nn.Module):
     """Clips (B, 3, T, H, W) -> features (B, D'), not normalised."""
 
-    def __init__(self, visual: nn.Module, num_frames: int, num_global: int) -> None:
+    def __init__(self, visual: VisionTransformer, num_frames: int, num_global: int
+                 ) -> None:
         super().__init__()
-        width, embed_dim = visual.proj.shape
-        blocks = visual.transformer.resblocks
+        width, embed_dim = len(visual.class_embedding), visual.output_dim
+        rows, columns = visual.conv1.kernel_size
+        blocks = layers.blocks(visual.transformer)
         self.patch_embed = nn.ModuleDict(dict(proj=nn.Conv2d(
-            3, width, kernel_size=visual.patch_size, stride=visual.patch_size)))
+            3, width, kernel_size=(rows, columns), stride=(rows, columns))))
         self.cls_token = nn.Parameter(torch.empty(width))
         self.pos_embed = nn.Parameter(torch.empty(visual.positional_embedding.shape))
         self.time_embed = nn.Parameter(torch.empty(num_frames, width))
@@ -137,20 +145,20 @@ class TextLayer(nn.Module):
 class Text(nn.Module):
     """Embedded prompts (C, 77, D) -> features at their EOT (C, D'), not normalised."""
 
-    def __init__(self, clip: nn.Module) -> None:
+    def __init__(self, clip: TextTower) -> None:
         super().__init__()
         length, width = clip.positional_embedding.shape
-        self.token_embedding = nn.Embedding(*clip.token_embedding.weight.shape)
+        self.token_embedding = nn.Embedding(clip.token_embedding.num_embeddings, width)
         self.positional_embedding = nn.Parameter(torch.empty(length, width))
         self.transformer = nn.ModuleDict(dict(resblocks=nn.ModuleList(
             TextLayer(width, block.attn.num_heads, length)
-            for block in clip.transformer.resblocks)))
+            for block in layers.blocks(clip.transformer))))
         self.ln_final = LayerNorm(width)
         self.text_projection = nn.Parameter(torch.empty(clip.text_projection.shape))
 
     def forward(self, prompts: Tensor, eot_C: Tensor) -> Tensor:
         x = (prompts + self.positional_embedding).transpose(0, 1)
-        for block in self.transformer['resblocks']:
+        for block in cast(Iterable[TextLayer], self.transformer['resblocks']):
             x = block(x)
         x = self.ln_final(x.transpose(0, 1))
         return x[torch.arange(len(x)), eot_C] @ self.text_projection
@@ -158,6 +166,8 @@ class Text(nn.Module):
 
 class LearnedPrompts(nn.Module):
     """SOT, context, and what follows up to 77 tokens: embedded, (C, 77, D)."""
+    token_prefix: Tensor
+    token_suffix: Tensor
 
     def __init__(self, context: Tensor, num_classes: int, length: int) -> None:
         super().__init__()
@@ -182,12 +192,12 @@ class Baseline(nn.Module):
     def __init__(self, model: VitaCLIP) -> None:
         super().__init__()
         head, backbone = model.cls_head, model.backbone
-        clip, context = head.clip.model, head.context.vectors
+        clip, context = head.clip, head.context.vectors
         self.visual = Vision(clip.visual, backbone.num_frames,
                              len(backbone.prompts[0].global_prompts.vectors))
-        self.textual = Text(clip)
+        self.textual = Text(TextTower(clip.model))
         self.prompt_learner = LearnedPrompts(context, head.num_classes,
-                                             clip.context_length)
+                                             clip.model.context_length)
         self.logit_scale = nn.Parameter(torch.empty(()))
         self.register_buffer('eot_C', torch.tensor(
             [len(sequence) - 1 for sequence in head.sequences[0]]), persistent=False)

@@ -97,11 +97,13 @@ class Predictor:
     def read(self, video: str) -> dict:
         """One centre view of a video, packed."""
         try:
-            return self.pipeline(dict(filename=video, start_index=0, modality='RGB'))
+            view = self.pipeline(dict(filename=video, start_index=0, modality='RGB'))
         except Exception as error:  # decoders raise many kinds
             # What follows the last semicolon is advice for lists of annotations.
             fault = describe_fault(video, error).rpartition(';')[0]
             raise UserError(f'the video {video} {fault}') from error
+        assert view is not None  # its transforms drop no video
+        return view
 
 
 def read_model(checkpoint: str | Path | None, config: str | None = None,

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from open_clip.transformer import ResidualAttentionBlock
+from torch import Tensor
 
-from .layers import PlainAttention
+from .layers import PlainAttention, blocks
 from .temporal import TemporalTransformer
 from .vision import CLIPVisionTransformer, prompted_layer
 
@@ -79,8 +80,7 @@ def trace_frames(backbone: CLIPVisionTransformer, video: Tensor) -> Trace:
     if windows is not None:
         x_BTND = windows(x_BTND)
     layers = []
-    visual: Any = backbone.tower.module
-    for number, block in enumerate(visual.transformer.resblocks):
+    for number, block in enumerate(blocks(backbone.tower.module.transformer)):
         x_BTND, layer = trace_layer(
             block, x_BTND, backbone.prompts[number] if backbone.prompts else None)
         layers.append(layer)
@@ -93,7 +93,7 @@ def trace_frames(backbone: CLIPVisionTransformer, video: Tensor) -> Trace:
     return Trace(backbone.gather(whole_BTND), layers, [None] * (len(layers) - 1) + [read])
 
 
-def trace_layer(block: nn.Module, x_BTND: Tensor, maker: Any
+def trace_layer(block: ResidualAttentionBlock, x_BTND: Tensor, maker: Any
                 ) -> tuple[Tensor, LayerAttention]:
     """One layer with the prompts of a maker, and its attention.
 
@@ -110,7 +110,7 @@ def trace_layer(block: nn.Module, x_BTND: Tensor, maker: Any
 
 
 def layer_attention(attention: PlainAttention, x_BTND: Tensor,
-                    prompts: dict[str, int] = {}, made_of: dict[str, Tensor] = {}
+                    prompts: dict[str, int], made_of: dict[str, Tensor]
                     ) -> LayerAttention:
     """Of the weights of a layer whose keys are a frame's tokens, then its prompts.
 

@@ -15,6 +15,7 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
 
 import open_clip
 from huggingface_hub import constants, try_to_load_from_cache
@@ -22,6 +23,7 @@ from mmengine.logging import print_log
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.convert import convert_state_dict
 from open_clip.factory import load_state_dict
+from open_clip.transformer import VisionTransformer
 from torch import nn
 
 from vita_mm.errors import UserError
@@ -47,8 +49,10 @@ PLAIN_TEXT = dict(
 OPENAI_SIZES = ('input_resolution', 'context_length', 'vocab_size')
 PATIENCE = 5  # seconds for a connection to where the weights are
 
+Held = TypeVar('Held', bound=nn.Module)
 
-class Frozen(nn.Module):
+
+class Frozen(nn.Module, Generic[Held]):
     """Holds a module out of its parent's reach, so that frozen means frozen.
 
     The held module moves with ``.to()`` but is no submodule: its parameters are in no
@@ -56,12 +60,12 @@ class Frozen(nn.Module):
     evaluation mode.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: Held) -> None:
         super().__init__()
         self._held = (module.requires_grad_(False).eval(), )
 
     @property
-    def module(self) -> nn.Module:
+    def module(self) -> Held:
         return self._held[0]
 
     def _apply(self, fn, recurse=True):
@@ -69,11 +73,13 @@ class Frozen(nn.Module):
         return super()._apply(fn, recurse)
 
 
-class Trained(nn.Module):
+class Trained(nn.Module, Generic[Held]):
     """Holds a copy of a part of CLIP that is trained: unlike what :class:`Frozen` holds
     it is in optimizers and checkpoints."""
 
-    def __init__(self, module: nn.Module) -> None:
+    module: Held
+
+    def __init__(self, module: Held) -> None:
         super().__init__()
         self.module = copy.deepcopy(module).requires_grad_(True)
 
@@ -91,6 +97,17 @@ class LoadedCLIP:
     model: open_clip.CLIP
     tokenizer: open_clip.SimpleTokenizer
     identity: dict
+
+    @property
+    def visual(self) -> VisionTransformer:
+        """The vision tower."""
+        assert isinstance(self.model.visual, VisionTransformer)  # else a misfit
+        return self.model.visual
+
+    @property
+    def token_embedding(self) -> nn.Embedding:
+        assert isinstance(self.model.token_embedding, nn.Embedding)
+        return self.model.token_embedding
 
 
 def misfit(config: dict) -> str | None:
@@ -114,8 +131,9 @@ def misfit(config: dict) -> str | None:
 
 def supported_architectures() -> list[str]:
     """The names of all open_clip architectures that fit."""
-    return [name for name in open_clip.list_models()
-            if misfit(open_clip.get_model_config(name)) is None]
+    configs = {name: open_clip.get_model_config(name) for name in open_clip.list_models()}
+    return [name for name, config in configs.items()
+            if config is not None and misfit(config) is None]
 
 
 def read_architecture(arch: str | dict) -> dict:
@@ -131,7 +149,8 @@ def read_architecture(arch: str | dict) -> dict:
         try:
             config = json.loads(Path(locate(arch)).read_text(encoding='utf-8-sig'))
         except (OSError, ValueError) as error:
-            raise UserError(f'cannot read the CLIP architecture {arch}: {error}')
+            raise UserError(f'cannot read the CLIP architecture {arch}: {error}'
+                            ) from error
     else:
         config = open_clip.get_model_config(arch)
     if config is not None and not {'embed_dim', 'vision_cfg', 'text_cfg'} <= set(config):
@@ -162,6 +181,7 @@ def find_weights(arch: str | dict, pretrained: str) -> tuple[str, bool | None]:
         raise UserError(
             f'pretrained={pretrained!r} is neither a file nor a tag of {arch!r}; '
             f'its tags are {", ".join(tags) or "none"}')
+    assert isinstance(arch, str)  # else there are no tags
     tag = open_clip.get_pretrained_cfg(arch, pretrained)
     try:
         return fetch(tag, f'{arch}/{pretrained}'), bool(tag.get('quick_gelu'))
@@ -225,10 +245,10 @@ def check_network(url: str) -> None:
     place = urllib.parse.urlsplit(url)
     proxies = urllib.request.getproxies()
     proxy = proxies.get(place.scheme) or proxies.get('all')
-    if proxy and not urllib.request.proxy_bypass(place.hostname):
+    if proxy and not urllib.request.proxy_bypass(place.hostname or ''):
         place = urllib.parse.urlsplit(proxy if '://' in proxy else f'http://{proxy}')
     port = place.port or (80 if place.scheme == 'http' else 443)
-    outcome = [OSError(f'no answer within {PATIENCE} s')]
+    outcome: list[OSError | None] = [OSError(f'no answer within {PATIENCE} s')]
 
     def connect() -> None:
         try:
@@ -266,9 +286,11 @@ def find_settings(model: open_clip.CLIP) -> str:
     The same tensors are another model with another activation or number of heads.
     """
     found = []
+    visual: Any = model.visual  # open_clip declares no types of its parts
+    text: Any = model
     for name, transformer, norm in (
-            ('vision', model.visual.transformer, model.visual.ln_post),
-            ('text', model.transformer, model.ln_final)):
+            ('vision', visual.transformer, visual.ln_post),
+            ('text', text.transformer, text.ln_final)):
         heads, activation = 0, None
         for block in transformer.resblocks:
             heads, activation = block.attn.num_heads, describe_activation(block.mlp.gelu)
@@ -340,10 +362,10 @@ def read_weights(path: str, arch: str | dict) -> tuple[dict, bool]:
     """
     try:
         if str(path).endswith('.safetensors'):
-            return load_state_dict(path), False
+            return cast(dict, load_state_dict(path)), False
         check_size(Path(path))
         if not is_torchscript(path):
-            return load_state_dict(path, weights_only=True), False
+            return cast(dict, load_state_dict(path, weights_only=True)), False
         state = {name: tensor for name, tensor in read_torchscript(path).items()
                  if not name.endswith('attn_mask')}
     except UserError:

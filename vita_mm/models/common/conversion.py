@@ -14,6 +14,8 @@ from torch import Tensor
 
 from vita_mm.errors import UserError
 
+from .clip import LoadedCLIP
+from .layers import blocks
 from .recognizer import CLIPRecognizer
 
 WRAPPER = 'module.'  # of data-parallel wrappers
@@ -202,8 +204,9 @@ class NamedTensors:
 
 def has_quick_gelu(model: CLIPRecognizer) -> bool:
     """As in the code of all systems."""
-    block = model.cls_head.clip.model.visual.transformer.resblocks[0]
-    return isinstance(block.mlp.gelu, QuickGELU)
+    clip: LoadedCLIP = model.cls_head.clip
+    mlp: Any = blocks(clip.visual.transformer)[0].mlp
+    return isinstance(mlp.gelu, QuickGELU)
 
 
 def same_in_half(one: Tensor, other: Tensor) -> bool:

@@ -3,10 +3,15 @@
 Their weights may be trained; where they are frozen they take no gradient, and the
 backward pass then needs nothing of a linear layer, and of an activation its input alone.
 """
+from collections.abc import Sequence
+from typing import Any, cast
+
 import torch
-from open_clip import transformer
-from torch import Tensor, nn
+from open_clip.transformer import QuickGELU as PlainQuickGELU
+from open_clip.transformer import ResidualAttentionBlock, Transformer
+from torch import Tensor
 from torch.autograd import Function
+from torch.jit import is_tracing  # pyright: ignore[reportPrivateImportUsage]: public
 from torch.nn import functional as F
 
 # Multiplications from which oneDNN is faster than MKL in spite of its larger overhead.
@@ -23,7 +28,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             and x.dtype == weight.dtype == torch.float32
             and torch.backends.mkldnn.is_available()
             and not torch.is_autocast_enabled('cpu')
-            and not torch.jit.is_tracing()  # which does not know the operator
+            and not is_tracing()  # which does not know the operator
             and x.numel() * len(weight) >= WORTH_ONEDNN):
         return OneDNNLinear.apply(x, weight, bias)
     return F.linear(x, weight, bias)
@@ -61,33 +66,38 @@ class QuickGELU(Function):
 
 def quick_gelu(x: Tensor) -> Tensor:
     """The same, by operators where the graph of them is wanted."""
-    if torch.jit.is_tracing():
+    if is_tracing():
         return F.silu(1.702 * x) / 1.702
     return QuickGELU.apply(x)
 
 
-def queries(block: nn.Module, x: Tensor) -> Tensor:
+def blocks(transformer: Transformer) -> Sequence[ResidualAttentionBlock]:
+    """The layers of one of CLIP's transformers, from the first."""
+    return cast(Sequence[ResidualAttentionBlock], transformer.resblocks)
+
+
+def queries(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
     """Queries of normalised tokens: (..., D)."""
     size = block.attn.embed_dim
     return linear(x, block.attn.in_proj_weight[:size], block.attn.in_proj_bias[:size])
 
 
-def keys_values(block: nn.Module, x: Tensor) -> Tensor:
+def keys_values(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
     """Keys and values of normalised tokens, one behind the other: (..., 2D)."""
     size = block.attn.embed_dim
     return linear(x, block.attn.in_proj_weight[size:], block.attn.in_proj_bias[size:])
 
 
-def heads(block: nn.Module, queries_BQD: Tensor, keys_values_BKE: Tensor
-          ) -> tuple[Tensor, ...]:
+def heads(block: ResidualAttentionBlock, queries_BQD: Tensor, keys_values_BKE: Tensor
+          ) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values of each head, (B, heads, tokens, D / heads)."""
     q, k, v = (x.unflatten(-1, (block.attn.num_heads, -1)).transpose(1, 2)
                for x in (queries_BQD, *keys_values_BKE.chunk(2, dim=-1)))
     return q, k, v
 
 
-def attention(block: nn.Module, queries_BQD: Tensor, keys_values_BKE: Tensor,
-              mask_QK: Tensor | None = None) -> Tensor:
+def attention(block: ResidualAttentionBlock, queries_BQD: Tensor,
+              keys_values_BKE: Tensor, mask_QK: Tensor | None = None) -> Tensor:
     """Multi-head attention, scaled by the layer's own factor, of queries (B, Q, D) over
     keys and values (B, K, 2D): (B, Q, D). ``mask_QK`` says what each query may see."""
     q, k, v = heads(block, queries_BQD, keys_values_BKE)
@@ -96,7 +106,7 @@ def attention(block: nn.Module, queries_BQD: Tensor, keys_values_BKE: Tensor,
             # In bfloat16 the backward pass is slower there (torch 2.13).
             q, k, v = (x.to(torch.promote_types(x.dtype, torch.float32))
                        for x in (q, k, v))
-        if torch.jit.is_tracing():
+        if is_tracing():
             mixed = by_equation(q, k, v, mask_QK)
         else:
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_QK)
@@ -124,21 +134,22 @@ class PlainAttention:
     """
     weights: Tensor
 
-    def __call__(self, block: nn.Module, queries_BQD: Tensor, keys_values_BKE: Tensor
-                 ) -> Tensor:
+    def __call__(self, block: ResidualAttentionBlock, queries_BQD: Tensor,
+                 keys_values_BKE: Tensor) -> Tensor:
         q, k, v = heads(block, queries_BQD, keys_values_BKE)
         self.weights = attention_weights(q, k)
         return (self.weights @ v).transpose(1, 2).flatten(2)
 
 
-def add_attended(block: nn.Module, x: Tensor, mixed: Tensor) -> Tensor:
+def add_attended(block: ResidualAttentionBlock, x: Tensor, mixed: Tensor) -> Tensor:
     """The second half of a layer: tokens x (..., D) after attention and feed-forward.
 
     ``mixed`` is what :func:`attention` gave for them.
     """
-    out, mlp = block.attn.out_proj, block.mlp
+    out = block.attn.out_proj
+    mlp: Any = block.mlp  # the parts of a Sequential have names, but no types
     x = x + block.ls_1(linear(mixed, out.weight, out.bias))
     hidden = linear(block.ln_2(x), mlp.c_fc.weight, mlp.c_fc.bias)
-    quick = isinstance(mlp.gelu, transformer.QuickGELU)
+    quick = isinstance(mlp.gelu, PlainQuickGELU)
     hidden = quick_gelu(hidden) if quick else mlp.gelu(hidden)
     return x + block.ls_2(linear(hidden, mlp.c_proj.weight, mlp.c_proj.bias))

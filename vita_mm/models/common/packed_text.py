@@ -6,13 +6,18 @@ tokens in all (the common start once, then what each prompt has of its own), M c
 vectors, W text width.
 """
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
+from open_clip.transformer import ResidualAttentionBlock, Transformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import layers
+
+# The token ids of each prompt, None where a context vector goes.
+Sequences = Sequence[Sequence[int | None]]
 
 
 class Group(NamedTuple):
@@ -25,7 +30,7 @@ class PackedPrompts(nn.Module):
     """Token ids of prompts, packed.
 
     Args:
-        sequences: for each prompt its token ids, None where a context vector goes.
+        sequences: see :data:`Sequences`.
         class_specific: whether the context vectors of the prompts differ.
         by_position: whether a context vector is that of its place in the prompt; else
             they are taken one after the other.
@@ -38,8 +43,15 @@ class PackedPrompts(nn.Module):
         eot_C: places of the EOTs, in the packed order.
         place_C: where each prompt stands in the packed order.
     """
+    ids_S: Tensor
+    positions_S: Tensor
+    context_places: Tensor
+    context_prompts: Tensor
+    context_numbers: Tensor
+    eot_C: Tensor
+    place_C: Tensor
 
-    def __init__(self, sequences: list[list[int | None]], class_specific: bool = False,
+    def __init__(self, sequences: Sequences, class_specific: bool = False,
                  by_position: bool = False) -> None:
         super().__init__()
         start = common_start(sequences, class_specific)
@@ -77,7 +89,7 @@ class PackedPrompts(nn.Module):
         return x_SW.index_put((self.context_places, ), vectors.to(x_SW.dtype))
 
 
-def common_start(sequences: list[list[int | None]], class_specific: bool) -> int:
+def common_start(sequences: Sequences, class_specific: bool) -> int:
     """How many tokens all prompts start with; each keeps one of its own."""
     shortest = min(map(len, sequences))
     for place in range(shortest - 1):
@@ -88,9 +100,18 @@ def common_start(sequences: list[list[int | None]], class_specific: bool) -> int
 
 
 class TextTower(nn.Module):
-    """CLIP's causal text transformer, from packed prompts to joint space."""
+    """CLIP's causal text transformer, from packed prompts to joint space.
 
-    def __init__(self, clip: nn.Module) -> None:
+    Args:
+        clip: open_clip's ``CLIP``, which declares no types of these parts of it.
+    """
+    token_embedding: nn.Embedding
+    positional_embedding: Tensor
+    transformer: Transformer
+    ln_final: nn.LayerNorm
+    text_projection: Tensor
+
+    def __init__(self, clip: Any) -> None:
         super().__init__()
         self.token_embedding = clip.token_embedding
         self.positional_embedding = clip.positional_embedding
@@ -106,7 +127,7 @@ class TextTower(nn.Module):
         """Features of the prompts as CLIP projects them, of any length: (C, D')."""
         x_SW = prompts.embed(self.token_embedding, context)
         x_SW = x_SW + self.positional_embedding[prompts.positions_S]
-        *blocks, last = self.transformer.resblocks
+        *blocks, last = layers.blocks(self.transformer)
         for block in blocks:
             normed = block.ln_1(x_SW)
             mixed = causal_attention(block, normed, prompts.groups)
@@ -115,7 +136,8 @@ class TextTower(nn.Module):
         return self.ln_final(at_eot) @ self.text_projection
 
 
-def causal_attention(block: nn.Module, normed_SW: Tensor, groups: list[Group]) -> Tensor:
+def causal_attention(block: ResidualAttentionBlock, normed_SW: Tensor,
+                     groups: list[Group]) -> Tensor:
     """Every token attends to the common start and to its own prompt up to itself."""
     queries = by_group(layers.queries(block, normed_SW), groups)
     start, *own = by_group(layers.keys_values(block, normed_SW), groups)
@@ -128,7 +150,8 @@ def causal_attention(block: nn.Module, normed_SW: Tensor, groups: list[Group]) -
     return torch.cat(mixed)
 
 
-def last_layer(block: nn.Module, x_SW: Tensor, prompts: PackedPrompts) -> Tensor:
+def last_layer(block: ResidualAttentionBlock, x_SW: Tensor, prompts: PackedPrompts
+               ) -> Tensor:
     """The last layer for the EOTs alone: (C, W). They see their whole prompts."""
     normed = block.ln_1(x_SW)
     start, *own = by_group(layers.keys_values(block, normed), prompts.groups)

@@ -97,8 +97,9 @@ def check_checkpoint(model: CLIPRecognizer, state_dict: dict, prefix: str, *_) -
             finite, or the CLIP or class that differs.
     """
     for name, part in model.named_children():
-        if hasattr(part, 'use_present_names'):  # of tensors that were renamed
-            part.use_present_names(state_dict, f'{prefix}{name}.')
+        rename = getattr(part, 'use_present_names', None)
+        if rename is not None:  # its tensors had other names
+            rename(state_dict, f'{prefix}{name}.')
     if model.cls_head.context is None:
         state_dict.pop(prefix + 'cls_head.context.vectors', None)
     given = {key.removeprefix(prefix): value for key, value in state_dict.items()}

@@ -7,7 +7,7 @@ from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from .packed_text import PackedPrompts
+from .packed_text import PackedPrompts, Sequences
 
 
 class StepText:
@@ -18,11 +18,12 @@ class StepText:
     """
 
     def __init__(self) -> None:
-        self.features = self.waiting = None
+        self.features: Tensor | None = None
+        self.waiting: Tensor | None = None
 
     def __call__(self, encode: Callable[[], Tensor], last: bool) -> Tensor:
         """The features for a micro-batch; ``last`` says that its step ends with it."""
-        if self.features is None:
+        if self.features is None or self.waiting is None:
             self.features = encode()
             self.waiting = self.features.detach().requires_grad_()
         if not last:
@@ -50,7 +51,9 @@ class CachedText:
     """Text features kept until something that they depend on changes."""
 
     def __init__(self) -> None:
-        self.features = self.state = self.context = None
+        self.features: Tensor | None = None
+        self.state: tuple | None = None
+        self.context: Tensor | None = None
 
     def __call__(self, encode: Callable[[], Tensor], context: Tensor | None,
                  fixed: tuple) -> Tensor:
@@ -62,16 +65,15 @@ class CachedText:
                 some ways of changing a weight leave no trace.
             fixed: what else they depend on, to be compared by identity.
         """
-        same = self.features is not None and self.state == fixed and (
-            context is None or same_tensor(self.context, context))
-        if not same:
+        if self.features is None or self.state != fixed or (
+                context is not None and not same_tensor(self.context, context)):
             self.features, self.state = encode(), fixed
             self.context = None if context is None else context.detach().clone()
         return self.features
 
 
-def same_tensor(one: Tensor, other: Tensor) -> bool:
-    return (one.dtype == other.dtype and one.device == other.device
+def same_tensor(one: Tensor | None, other: Tensor) -> bool:
+    return (one is not None and one.dtype == other.dtype and one.device == other.device
             and torch.equal(one, other))
 
 
@@ -82,8 +84,10 @@ class Share(nn.Module):
         sequences: of all classes, see :class:`PackedPrompts`.
         class_specific, by_position: see :class:`PackedPrompts`.
     """
+    classes: Tensor
+    place_C: Tensor
 
-    def __init__(self, sequences: list[list[int | None]], class_specific: bool,
+    def __init__(self, sequences: Sequences, class_specific: bool,
                  by_position: bool) -> None:
         super().__init__()
         dealt = deal([len(sequence) for sequence in sequences], get_world_size())
@@ -98,9 +102,10 @@ class Share(nn.Module):
 
     def forward(self, tower: nn.Module, context: Tensor | None) -> Tensor:
         """Features of all classes, (C, D'), of which each rank computes its share."""
-        own = tower(self.prompts, context[self.classes] if self.class_specific
-                    else context)
-        return GatherShares.apply(own)[self.place_C]
+        if self.class_specific:
+            assert context is not None
+            context = context[self.classes]
+        return GatherShares.apply(tower(self.prompts, context))[self.place_C]
 
 
 def deal(lengths: list[int], hands: int) -> list[list[int]]:

@@ -4,6 +4,8 @@ prompts or learned contexts (CoOp: Zhou et al., IJCV 2022).
 Letters: C classes, L tokens of a prompt, M context vectors, W text width.
 """
 import math
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from mmaction.models.heads import BaseHead
@@ -15,7 +17,7 @@ from vita_mm.errors import UserError
 from vita_mm.labels.class_names import read_classes, read_templates
 
 from .clip import Frozen, LoadedCLIP, Trained, load_clip
-from .packed_text import PackedPrompts, TextTower
+from .packed_text import PackedPrompts, Sequences, TextTower
 from .shared_text import CachedText, Share, StepText
 from .vision import check_choice
 
@@ -65,6 +67,9 @@ class CLIPTextHead(BaseHead):
             all others are of the training.
     """
     of_evaluation: tuple[str, ...] = ('classes', 'templates')
+    tower: Trained[TextTower] | Frozen[TextTower]
+    logit_scale: Tensor
+    prompts: Sequence[PackedPrompts]
 
     def __init__(self, clip: LoadedCLIP | dict, classes: str | list[str],
                  context: str = 'none', num_context: int = 8,
@@ -72,21 +77,24 @@ class CLIPTextHead(BaseHead):
                  context_std: float = 0.02, by_position: bool = False,
                  name_ending: str = '.', templates: str | list[str] = '{}',
                  trained: bool = False, temperature: float | None = None,
-                 loss_cls: dict = dict(type='CrossEntropyLoss'),
+                 loss_cls: dict | None = None,
                  label_smooth_eps: float = 0., topk: int | tuple = (1, 5),
                  average_clips: str | None = 'prob') -> None:
         check_choice('context', context, ('csc', 'uc', 'none'))
         check_choice('context_position', context_position, ('end', 'middle', 'front'))
         clip = clip if isinstance(clip, LoadedCLIP) else load_clip(**clip)
         names = read_classes(classes)
+        tower = TextTower(clip.model)
         super().__init__(
-            num_classes=len(names), in_channels=clip.model.text_projection.shape[1],
-            loss_cls=loss_cls, label_smooth_eps=label_smooth_eps,
-            topk=tuple(topk) if isinstance(topk, list) else topk, average_clips=average_clips)
+            num_classes=len(names), in_channels=tower.text_projection.shape[1],
+            loss_cls=dict(type='CrossEntropyLoss') if loss_cls is None else loss_cls,
+            label_smooth_eps=label_smooth_eps,
+            topk=tuple(topk) if isinstance(topk, list) else topk,
+            # Declared to be a dict, which it never is.
+            average_clips=average_clips)  # pyright: ignore[reportArgumentType]
         self.classes = names
         self.clip = clip
         self.trained = trained
-        tower = TextTower(clip.model)
         self.tower = Trained(tower) if trained else Frozen(tower)
         if temperature is None:
             self.logit_scale = nn.Parameter(
@@ -97,14 +105,15 @@ class CLIPTextHead(BaseHead):
         self.by_position = by_position
         self.step_text = StepText()
         self.last_micro_batch = True
-        self.context = self.share = None
+        self.context: LearnedContext | None = None
+        self.share: Share | None = None
         if context == 'none':
             self.use_templates(templates)
         else:
             initial = None
             if context_init is not None:
                 initial = embed_words(clip, context_init, num_context)
-            width = clip.model.token_embedding.embedding_dim
+            width = clip.token_embedding.embedding_dim
             count = clip.model.context_length if by_position else num_context
             self.context = LearnedContext(initial, (count, width), len(names),
                                           class_specific=context == 'csc',
@@ -117,14 +126,14 @@ class CLIPTextHead(BaseHead):
         self.use_prompts([manual_prompts(self.clip, self.classes, template)
                           for template in read_templates(templates)])
 
-    def use_prompts(self, sequences: list[list[list[int | None]]]) -> None:
+    def use_prompts(self, sequences: Sequence[Sequences]) -> None:
         """Take the token ids of all classes in each of the templates, None where a
         context vector goes."""
         self.sequences = sequences
-        self.prompts = nn.ModuleList(
+        self.prompts = cast(Sequence[PackedPrompts], nn.ModuleList(
             PackedPrompts(prompts, self.class_specific, self.by_position)
             for prompts in sequences
-        ).to(self.logit_scale.device)
+        ).to(self.logit_scale.device))
         self.cached_text = CachedText()
 
     @property
@@ -213,8 +222,9 @@ def context_prompts(clip: LoadedCLIP, names: list[str], num_context: int, positi
         # the full stop.
         tokens = clip.tokenizer.encode(name + ending)
         name_end = len(clip.tokenizer.encode(name))
+        half = num_context // 2
         before, behind = dict(
-            end=(num_context, 0), middle=(num_context // 2, num_context - num_context // 2),
+            end=(num_context, 0), middle=(half, num_context - half),
             front=(0, num_context))[position]
         name_end = 0 if position == 'end' else name_end
         sequences.append(framed(clip, name, [
@@ -238,4 +248,4 @@ def embed_words(clip: LoadedCLIP, words: str, num_context: int) -> Tensor:
     if len(tokens) != num_context:
         raise UserError(f'context_init={words!r} is {len(tokens)} tokens: set '
                         f'num_context={len(tokens)}, not {num_context}')
-    return clip.model.token_embedding(torch.tensor(tokens))
+    return clip.token_embedding(torch.tensor(tokens))

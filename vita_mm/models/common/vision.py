@@ -2,12 +2,14 @@
 
 Letters: B clips, T frames, N tokens of a frame (CLS first), P prompts, D width.
 """
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 import torch
 from mmaction.registry import MODELS
 from mmengine.model import BaseModule
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -40,20 +42,23 @@ class CLIPVisionTransformer(BaseModule):
     What there is in the frames behind n layers can be looked at by the name ``maps.n``,
     see :class:`PatchMap`.
     """
+    tower: Trained[VisionTransformer] | Frozen[VisionTransformer]
     prompts: nn.ModuleList | None
+    maps: Sequence['PatchMap']
 
     def __init__(self, clip: LoadedCLIP | dict, trained: bool = False,
                  temporal: dict | None = None, checkpointing: bool = False,
                  compile: bool = False) -> None:
         super().__init__()
         clip = clip if isinstance(clip, LoadedCLIP) else load_clip(**clip)
-        visual = clip.model.visual
+        visual = clip.visual
         self.tower = Trained(visual) if trained else Frozen(visual)
         self.temporal = (TemporalTransformer(visual.output_dim, **temporal)
                          if temporal else None)
         self.prompts = None
-        self.maps = nn.ModuleList(PatchMap(visual.grid_size) for _ in range(
-            len(visual.transformer.resblocks) + 1))
+        self.maps = cast(Sequence[PatchMap], nn.ModuleList(
+            PatchMap(visual.grid_size)
+            for _ in range(len(layers.blocks(visual.transformer)) + 1)))
         self.layer = torch.compile(prompted_layer) if compile else prompted_layer
         if checkpointing:
             self.layer = partial(checkpoint, self.layer, use_reentrant=False)
@@ -89,7 +94,7 @@ class CLIPVisionTransformer(BaseModule):
 
     def encode(self, x_BTND: Tensor, outputs: int | None = None) -> Tensor:
         """The tokens after all layers; of a frame's the first ``outputs``, or all."""
-        blocks = self.tower.module.transformer.resblocks
+        blocks = layers.blocks(self.tower.module.transformer)
         for number, block in enumerate(blocks):
             prompts = self.prompts[number](x_BTND[:, :, 0]) if self.prompts else {}
             wanted = outputs if number == len(blocks) - 1 else None
@@ -138,7 +143,7 @@ class PatchMap(nn.Module):
             UserError: if the patches are not computed and their gradients are wanted.
         """
         # Tracing puts hooks on all modules.
-        if not (self._forward_hooks or self._backward_hooks) or torch.jit.is_tracing():
+        if not (self._forward_hooks or self._backward_hooks) or layers.is_tracing():
             return x_BTND
         if x_BTND.shape[2] == 1:
             if not self._backward_hooks:  # some look at each module that is called
@@ -151,8 +156,8 @@ class PatchMap(nn.Module):
         return torch.cat([x_BTND[:, :, :1], patches], dim=2)
 
 
-def prompted_layer(block: nn.Module, x_BTND: Tensor, prompts: list[Tensor],
-                   outputs: int | None = None,
+def prompted_layer(block: ResidualAttentionBlock, x_BTND: Tensor,
+                   prompts: list[Tensor], outputs: int | None = None,
                    attention: Callable = layers.attention) -> Tensor:
     """One layer of CLIP, in which prompts are attended to.
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from vita_mm.models.common.attention import Trace, layer_attention, trace_layer
-from vita_mm.models.common.layers import PlainAttention
+from vita_mm.models.common.layers import PlainAttention, blocks
 
 from .model import EVLVisionTransformer, layer_with_queries
 
@@ -23,20 +23,19 @@ def trace_decoded(backbone: EVLVisionTransformer, video: Tensor) -> Trace:
         video: normalised frames, (B, 3, T, H, W).
     """
     x_BTND = backbone.embed(video)
-    visual: Any = backbone.tower.module
-    blocks = visual.transformer.resblocks
-    last = len(blocks) - len(backbone.decoder)
+    tower = blocks(backbone.tower.module.transformer)
+    last = len(tower) - len(backbone.decoder)
     layers = []
-    for block in blocks[:last]:
+    for block in tower[:last]:
         x_BTND, layer = trace_layer(block, x_BTND, None)
         layers.append(layer)
     found = backbone.query.expand(len(video), 1, -1)
     weights: list[Tensor] = []
     decode: Any
-    for block, motion, decode in zip(blocks[last:], backbone.motion, backbone.decoder):
+    for block, motion, decode in zip(tower[last:], backbone.motion, backbone.decoder):
         attention = PlainAttention()
         x_BTND, queries, keys = layer_with_queries(block, x_BTND, attention)
-        layers.append(layer_attention(attention, x_BTND))
+        layers.append(layer_attention(attention, x_BTND, {}, {}))
         moved = motion(x_BTND, queries, keys).flatten(1, 2)
         tokens = decode.norm_tokens(moved)
         weights.append(decode.attention(decode.norm_query(found), tokens, tokens)[1])

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from mmaction.models.heads import BaseHead
 from mmaction.registry import MODELS
-from open_clip.transformer import QuickGELU
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -39,7 +39,7 @@ class EVLVisionTransformer(CLIPVisionTransformer):
                  num_layers: int = 4, dropout: float = 0.5) -> None:
         super().__init__(clip)
         visual = self.tower.module
-        blocks = visual.transformer.resblocks
+        blocks = layers.blocks(visual.transformer)
         if not 1 <= num_layers <= len(blocks):
             raise UserError(f'num_layers must be from 1 to {len(blocks)}, the layers of '
                             f'this CLIP, not {num_layers!r}')
@@ -56,7 +56,7 @@ class EVLVisionTransformer(CLIPVisionTransformer):
         if video.shape[2] != self.num_frames:
             raise UserError(f'a clip of {video.shape[2]} frames was given to an EVL of '
                             f'{self.num_frames} frames')
-        blocks = self.tower.module.transformer.resblocks
+        blocks = layers.blocks(self.tower.module.transformer)
         last = len(blocks) - len(self.decoder)
         with torch.no_grad():
             x_BTND = self.embed(video)
@@ -72,8 +72,9 @@ class EVLVisionTransformer(CLIPVisionTransformer):
         return found[:, 0]
 
 
-def layer_with_queries(block: nn.Module, x_BTND: Tensor,
-                       attention: Callable = layers.attention) -> tuple[Tensor, ...]:
+def layer_with_queries(block: ResidualAttentionBlock, x_BTND: Tensor,
+                       attention: Callable = layers.attention
+                       ) -> tuple[Tensor, Tensor, Tensor]:
     """One layer of CLIP: its output, queries and keys, each (B, T, N, D)."""
     normed = block.ln_1(x_BTND)
     queries = layers.queries(block, normed)
@@ -96,6 +97,7 @@ class Motion(nn.Module):
         num_frames: T.
         grid: rows and columns of patches.
     """
+    displacement_PP: Tensor
 
     def __init__(self, width: int, heads: int, num_frames: int, grid: tuple[int, int]
                  ) -> None:
@@ -150,9 +152,10 @@ class DecoderLayer(nn.Module):
         for matrix in self.attention.in_proj_weight.data.chunk(3):
             nn.init.xavier_uniform_(matrix)
         nn.init.xavier_uniform_(self.attention.out_proj.weight)
-        for linear in (self.mlp[0], self.mlp[-1]):
-            nn.init.xavier_uniform_(linear.weight)
-            nn.init.normal_(linear.bias, std=1e-6)
+        for part in self.mlp:
+            if isinstance(part, nn.Linear):
+                nn.init.xavier_uniform_(part.weight)
+                nn.init.normal_(part.bias, std=1e-6)
 
     def forward(self, query_B1D: Tensor, tokens_BSD: Tensor) -> Tensor:
         tokens = self.norm_tokens(tokens_BSD)
@@ -179,9 +182,11 @@ class EVLHead(BaseHead):
                  ) -> None:
         clip = clip if isinstance(clip, LoadedCLIP) else load_clip(**clip)
         names = read_classes(classes)
-        width = len(clip.model.visual.class_embedding)
+        width = len(clip.visual.class_embedding)
         super().__init__(num_classes=len(names), in_channels=width,
-                         average_clips=average_clips, **kwargs)
+                         # Declared to be a dict, which it never is.
+                         average_clips=average_clips,  # pyright: ignore[reportArgumentType]
+                         **kwargs)
         self.classes = names
         self.clip = clip
         self.classifier = nn.Sequential(

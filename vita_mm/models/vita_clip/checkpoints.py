@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import open_clip
 import torch
-from open_clip.transformer import QuickGELU
 from scipy.stats import kstest
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from vita_mm.errors import UserError
 from vita_mm.io.checkpoints import read_tensors
 from vita_mm.labels.class_names import packaged_classes, read_classes
 from vita_mm.models.common.clip import LoadedCLIP, identify
+from vita_mm.models.common.conversion import has_quick_gelu
 from vita_mm.models.common.recognizer import CLIPRecognizer, pack_identity
 
 from .text_head import VitaCLIPTextHead
@@ -169,8 +169,7 @@ def misfit(model: CLIPRecognizer, clip: Set[str], trained: Set[str]) -> str | No
         clip, trained: the names of all tensors of its CLIP, and of its own.
     """
     num_layers = len(model.backbone.prompts)
-    block = model.cls_head.clip.model.visual.transformer.resblocks[0]
-    if not isinstance(block.mlp.gelu, QuickGELU):
+    if not has_quick_gelu(model):
         return 'its CLIP has GELU, the released code QuickGELU'
     if model.backbone.time_embedding is None:
         return 'it has no time embedding'
@@ -187,7 +186,7 @@ def misfit(model: CLIPRecognizer, clip: Set[str], trained: Set[str]) -> str | No
 
 def prompt_tokens(head: VitaCLIPTextHead) -> dict[str, Tensor]:
     """Embeddings of SOT and of what follows the context up to the full length."""
-    sequences, embedding = head.sequences[0], head.clip.model.token_embedding.weight
+    sequences, embedding = head.sequences[0], head.clip.token_embedding.weight
     num_context = sequences[0].count(None)
     ids = torch.zeros(len(sequences), head.clip.model.context_length, dtype=torch.long)
     for row, sequence in enumerate(sequences):
@@ -204,10 +203,9 @@ def join_layers(released: dict[str, Tensor], num_layers: int) -> dict[str, Tenso
     """The inverse of :func:`split_layers`."""
     whole = {key: value[None] if key.endswith('local_prompts') else value
              for key, value in released.items()}
-    prompts = [whole.pop(f'visual.blocks.{layer}.global_prompts', None)
-               for layer in range(num_layers)]
-    if prompts[0] is not None:
-        whole['visual.global_prompts'] = torch.stack(prompts)
+    prompts = [f'visual.blocks.{layer}.global_prompts' for layer in range(num_layers)]
+    if prompts[0] in whole:
+        whole['visual.global_prompts'] = torch.stack([whole.pop(key) for key in prompts])
     return whole
 
 
@@ -316,7 +314,7 @@ def understand(content: Mapping, path: str, classes: str | list[str] | None = No
             summary=f'{layer}.summary.norm.weight' in trained,
             local=f'{layer}.local.vectors' in trained,
             num_global=len(trained.get(f'{layer}.global_prompts.vectors', ()))),
-        cls_head=dict(context='none') if context is None else dict(
+        cls_head=dict(context='none') if context is None or prompts is None else dict(
             context='csc' if context.dim() == 3 else 'uc',
             num_context=context.shape[-2], context_position=context_position,
             classes=name_classes(path, clip, prompts, context.shape[-2], classes)))
@@ -336,8 +334,8 @@ def clip_config(tensors: dict[str, Tensor], vision_heads: int | None,
     return dict(
         embed_dim=embed_dim, quick_gelu=True,
         vision_cfg=dict(
-            image_size=image_size or grid * patch_size, patch_size=patch_size, width=width,
-            layers=layers('visual.blocks.'),
+            image_size=image_size or grid * patch_size, patch_size=patch_size,
+            width=width, layers=layers('visual.blocks.'),
             head_width=width // vision_heads if vision_heads else HEAD_WIDTH,
             mlp_ratio=len(tensors['visual.blocks.0.mlp.fc1.weight']) / width),
         text_cfg=dict(
@@ -371,13 +369,13 @@ def build_clip(config: dict, state: dict[str, Tensor], path: str) -> LoadedCLIP:
 
 def take_prompt_tokens(tensors: dict[str, Tensor]) -> Tensor | None:
     """Embeddings of SOT and of what follows the context, (C, L - M, W)."""
-    parts = [tensors.pop(f'prompt_learner.token_{part}', None)
-             for part in ('prefix', 'suffix')]
+    prefix, suffix = (tensors.pop(f'prompt_learner.token_{part}', None)
+                      for part in ('prefix', 'suffix'))
     if 'prompt_learner.ctx' not in tensors:
         return None
-    if any(part is None for part in parts):
+    if prefix is None or suffix is None:
         raise UserError('prompt_learner.token_prefix or token_suffix is missing')
-    return torch.cat(parts, dim=1)
+    return torch.cat([prefix, suffix], dim=1)
 
 
 def name_classes(path: str, clip: LoadedCLIP, embedded: Tensor, num_context: int,
@@ -387,7 +385,7 @@ def name_classes(path: str, clip: LoadedCLIP, embedded: Tensor, num_context: int
     The file holds embeddings; each is a row of CLIP's table, so they are looked up.
     """
     rows = {row.numpy().tobytes(): token
-            for token, row in enumerate(clip.model.token_embedding.weight)}
+            for token, row in enumerate(clip.token_embedding.weight)}
     found = []
     for prompt in embedded:
         tokens = [rows.get(row.numpy().tobytes()) for row in prompt]

@@ -90,7 +90,7 @@ class LayerPrompts(nn.Module):
         self.local = LocalPrompts(num_frames, width, patch_size) if local else None
         self.global_prompts = (
             GlobalPrompts(num_global, width, patch_size) if num_global else None)
-        if projects and freeze_summary_proj:
+        if self.projection is not None and freeze_summary_proj:
             self.projection.requires_grad_(False)
 
     def forward(self, cls_BTD: Tensor) -> dict[str, Tensor]:
@@ -121,6 +121,7 @@ class LayerPrompts(nn.Module):
         if self.local is not None:
             found['local'] = frames.expand(*cls_BTD.shape[:2], -1, -1)
         if self.summary is not None:
+            assert self.projection is not None
             x = self.summary.norm(self.projection(cls_BTD))
             weights_BTT = self.summary.attention(x, x, x)[1]
             found['summary'] = ((frames + weights_BTT) / 2)[:, :, None]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vita_mm.errors import UserError
+from vita_mm.models.common import layers
 from vita_mm.models.common.clip import LoadedCLIP
 from vita_mm.models.common.vision import CLIPVisionTransformer, check_choice
 
@@ -34,6 +35,7 @@ class VitaCLIPVisionTransformer(CLIPVisionTransformer):
             ``'tile'`` (local prompts tiled k times, summary over all frames).
         **kwargs: of :class:`CLIPVisionTransformer`.
     """
+    prompts: nn.ModuleList
 
     def __init__(self, clip: LoadedCLIP | dict, num_frames: int = 8,
                  summary: bool = True, local: bool = True, num_global: int = 8,
@@ -57,10 +59,10 @@ class VitaCLIPVisionTransformer(CLIPVisionTransformer):
             nn.Parameter(torch.empty(num_frames, width).normal_(std=0.02))
             if time_embedding else None)
         self.prompts = nn.ModuleList(
-            LayerPrompts(width, block.attn.num_heads, visual.patch_size[0], num_frames,
-                         summary, local, num_global, local_condition,
+            LayerPrompts(width, block.attn.num_heads, visual.conv1.kernel_size[0],
+                         num_frames, summary, local, num_global, local_condition,
                          freeze_summary_proj)
-            for block in visual.transformer.resblocks)
+            for block in layers.blocks(visual.transformer))
         self.register_load_state_dict_pre_hook(
             VitaCLIPVisionTransformer.use_present_names)
 
@@ -90,6 +92,7 @@ class VitaCLIPVisionTransformer(CLIPVisionTransformer):
 
     def stretched_time(self, num_frames: int) -> Tensor:
         """The time embedding at ``num_frames`` positions, by nearest: (T, D)."""
+        assert self.time_embedding is not None
         return F.interpolate(self.time_embedding.T[None], size=num_frames)[0].T
 
     def use_present_names(self, state_dict: dict, prefix: str, *_) -> None:

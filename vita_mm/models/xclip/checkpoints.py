@@ -15,8 +15,8 @@ NAMES = (
     (r'backbone\.patch_norm', 'prompts_visual_ln'),
     (r'backbone\.patch_proj', 'prompts_visual_proj'),
     (r'cls_head\.video_prompts\.layers\.(\d+)\.(query|key|value)\.weight',
-     lambda found: 'prompts_generator.decoder.{}.cross_attn.{}_proj.weight'.format(
-         found[1], found[2][0])),
+     lambda found: f'prompts_generator.decoder.{found[1]}.cross_attn.{found[2][0]}_proj'
+                   '.weight'),
     (r'cls_head\.video_prompts\.layers\.(\d+)\.out',
      r'prompts_generator.decoder.\1.cross_attn.proj'),
     (r'cls_head\.video_prompts\.layers\.(\d+)\.norm_1',

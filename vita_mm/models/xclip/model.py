@@ -21,6 +21,7 @@ from vita_mm.errors import UserError
 from vita_mm.models.common.clip import LoadedCLIP
 from vita_mm.models.common.temporal import init_linear
 from vita_mm.models.common.text_head import CLIPTextHead
+from vita_mm.models.vita_clip.prompts import LayerPrompts
 from vita_mm.models.vita_clip.vision import VitaCLIPVisionTransformer
 
 
@@ -42,11 +43,14 @@ class XCLIPVisionTransformer(VitaCLIPVisionTransformer):
             time_embedding=False, trained=trained,
             temporal=dict(num_positions=num_frames, num_layers=1), **kwargs)
         for layer in self.prompts:  # at torch's defaults, as released
+            assert isinstance(layer, LayerPrompts)
+            assert layer.summary is not None and layer.projection is not None
             nn.init.xavier_uniform_(layer.summary.attention.in_proj_weight)
             nn.Linear.reset_parameters(layer.projection)
             nn.Linear.reset_parameters(layer.summary.attention.out_proj)
             nn.init.zeros_(layer.summary.attention.out_proj.bias)
-        width, joint = self.tower.module.proj.shape
+        visual = self.tower.module
+        width, joint = len(visual.class_embedding), visual.output_dim
         self.patch_norm = nn.LayerNorm(width)
         self.patch_proj = nn.Parameter(torch.randn(width, joint))
 
