@@ -227,8 +227,8 @@ def test_data_can_be_trusted(done, world, monkeypatch):
     plan = make_plan(world, out, trust_data=True)
     times = {path: os.stat(path) for path in (world / 'val').iterdir()}
     assert {run.status.state for run in plan.runs.values()} <= {'done', 'stale'}
-    for run in plan.runs.values():
-        looks = run.inputs
+    for planned in plan.runs.values():
+        looks = planned.inputs
         read = looks.model_copy(update=dict(data={**looks.data, **{
             loop: 'a' * 64 for loop in looks.looks}}))
         assert differences(read, looks) == []

@@ -47,10 +47,10 @@ def inside(disk, monkeypatch):
     monkeypatch.chdir(disk)
 
 
-def read(name, variants={}, **options):
+def read(name, variants=None, **options):
     return read_config(argparse.Namespace(
         config=str(ROOT / 'configs' / name), cfg_options=options, launcher='none',
-        work_dir='work', variants=variants))
+        work_dir='work', variants=variants or {}))
 
 
 def shrink(config):

@@ -456,7 +456,7 @@ def test_a_full_disk_delays_records(client, uri, tmp_path, said):
 
 def test_a_clock_that_is_set_back_does_not_change_the_order(uri, tmp_path, monkeypatch):
     for moment in (9_000_000, 5_000_000):
-        monkeypatch.setattr(journal_module, 'now', lambda: moment)
+        monkeypatch.setattr(journal_module, 'now', lambda moment=moment: moment)
         backend = tracking.MLflowTracking(str(tmp_path))
         backend.start('train')
         backend.close()

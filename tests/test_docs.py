@@ -126,8 +126,9 @@ def test_links_lead_somewhere(page):
 
 def test_paths_that_are_named_are_there():
     for page in PAGES:
-        for name in re.findall(r'`((?:vita_mm|configs|benchmarks|tools|tests|docs)/[\w./-]+)`',
-                               page.read_text(encoding='utf-8')):
+        for name in re.findall(
+                r'`((?:vita_mm|configs|benchmarks|tools|tests|docs)/[\w./-]+)`',
+                page.read_text(encoding='utf-8')):
             if re.search(r'[A-Z]{4}', name) is None:
                 assert (ROOT / name).exists(), f'{page.name}: there is no {name}'
 

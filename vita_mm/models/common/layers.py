@@ -11,11 +11,13 @@ from open_clip.transformer import QuickGELU as PlainQuickGELU
 from open_clip.transformer import ResidualAttentionBlock, Transformer
 from torch import Tensor
 from torch.autograd import Function
-from torch.jit import is_tracing  # pyright: ignore[reportPrivateImportUsage]: public
 from torch.nn import functional as F
 
 # Multiplications from which oneDNN is faster than MKL in spite of its larger overhead.
 WORTH_ONEDNN = 10**6
+
+# Documented, but missing from torch.jit.__all__.
+is_tracing = torch.jit.is_tracing  # pyright: ignore[reportPrivateImportUsage]
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
