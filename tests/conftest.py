@@ -82,7 +82,7 @@ def default_scope():
     init_default_scope('mmaction')
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session', autouse=True)
 def plain_configs():
     """Configs are written as they are: MMEngine formats the text of one at each call, in
     a third of the time of a tiny training."""
