@@ -2,8 +2,10 @@
 import dataclasses
 import gc
 import hashlib
+import logging
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 import reference
 import torch
 from mmaction.registry import MODELS
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from vita_mm.tracking import store
 
@@ -79,7 +82,7 @@ def default_scope():
     init_default_scope('mmaction')
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session', autouse=True)
 def plain_configs():
     """Configs are written as they are: MMEngine formats the text of one at each call, in
     a third of the time of a tiny training."""
@@ -95,6 +98,16 @@ def empty_database(tmp_path_factory):
     path = tmp_path_factory.mktemp('mlflow') / 'mlflow.db'
     store.open_client(f'sqlite:///{path}')
     return path
+
+
+@pytest.fixture(autouse=True)
+def log_to_this_test():
+    """MMEngine's loggers keep the output of the test that made them, which is closed by
+    then. Handlers of files are left alone: they would close what they are given."""
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.stream = sys.stdout
 
 
 @pytest.fixture(scope='session')

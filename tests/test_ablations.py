@@ -91,7 +91,7 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def done(world, tmp_path_factory, empty_database, plain_configs):
+def done(world, tmp_path_factory, empty_database):
     """A folder in which the suite was run once, and what that said."""
     folder = tmp_path_factory.mktemp('done')
     shutil.copyfile(empty_database, folder / 'mlflow.db')

@@ -2,8 +2,6 @@
 work with every system or says why not: the table of ``docs/systems.md``, walked."""
 import io
 import json
-import logging
-import sys
 from pathlib import Path
 
 import vita_mm  # noqa: F401  first, for it repairs imports of the libraries below
@@ -13,7 +11,6 @@ import torch
 from conftest import tiny_clip_config
 from in_process import InProcess
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from rich.console import Console
 from vita_mm.cli.main import run
 from vita_mm.cli.systems import BEGIN, END, tables
@@ -130,9 +127,6 @@ def folder(tmp_path_factory):
 def within(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setenv('MLFLOW_TRACKING_URI', f'sqlite:///{folder}/mlflow.db')
-    for handler in MMLogger.get_current_instance().handlers:
-        if isinstance(handler, logging.StreamHandler):
-            handler.stream = sys.stderr  # that of an earlier test is closed
 
 
 def options(*only):

@@ -85,7 +85,7 @@ def database(tmp_path_factory, empty_database):
 
 
 @pytest.fixture
-def client(database, monkeypatch, plain_configs):
+def client(database, monkeypatch):
     """MLflow, which runs of the test use by default."""
     monkeypatch.setenv('MLFLOW_TRACKING_URI', database)
     # Their number is a matter of time; one test switches them on.
