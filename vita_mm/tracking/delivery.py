@@ -323,7 +323,7 @@ class Delivery:
     def _upload(self, path: str) -> None:
         folder = str(Path(path).parent)
         self._server.log_artifact(self._run, str(self.journal.find_file(path)),
-                                 folder if folder != '.' else None)
+                                  folder if folder != '.' else None)
 
     def _send_dataset(self, records: list[dict]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
