@@ -130,7 +130,8 @@ def test_classes_are_dealt_evenly(hands):
 
 
 def test_prompts_are_packed_without_padding_or_repetition():
-    sequences = [[1, None, None, 5, 9], [1, None, None, 6, 7, 8, 9], [1, None, None, 7, 9]]
+    sequences = [[1, None, None, 5, 9], [1, None, None, 6, 7, 8, 9],
+                 [1, None, None, 7, 9]]
     assert len(PackedPrompts(sequences).ids_S) == 3 + 2 + 2 + 4
     assert len(PackedPrompts(sequences, class_specific=True).ids_S) == 1 + 4 + 4 + 6
 
@@ -229,9 +230,12 @@ def test_checkpointing_keeps_less(build_model):
     for checkpointing in (False, True):
         backbone = build_model(dict(BACKBONE, checkpointing=checkpointing)).backbone
         sizes = {}
-        with torch.autograd.graph.saved_tensors_hooks(
-                lambda tensor: sizes.setdefault(tensor.data_ptr(), tensor.numel())
-                and tensor, lambda tensor: tensor):
+
+        def keep(tensor, sizes=sizes):
+            sizes.setdefault(tensor.data_ptr(), tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             features = backbone(random_video()[:, 0])
         kept[checkpointing] = sum(sizes.values())
         assert features.requires_grad

@@ -54,7 +54,8 @@ def plain(path):
             except av.FFmpegError:
                 continue
             for frame in frames:
-                size = size if pictures else (frame.width, frame.height)
+                if not pictures:
+                    size = frame.width, frame.height
                 pictures.append(turn(
                     frame.reformat(*size, format='rgb24').to_ndarray()))
     return pictures
@@ -64,8 +65,7 @@ def by_ffmpeg(path, shape):
     """The pictures that the command shows."""
     done = subprocess.run(
         [FFMPEG, '-v', 'error', '-i', str(path), '-fps_mode', 'passthrough', '-f',
-         'rawvideo', '-pix_fmt', 'rgb24', '-'], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE)
+         'rawvideo', '-pix_fmt', 'rgb24', '-'], capture_output=True)
     if b'fps_mode' in done.stderr:
         pytest.skip('this ffmpeg is older than 5.1')
     return np.frombuffer(done.stdout, np.uint8).reshape(-1, *shape)

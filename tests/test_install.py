@@ -119,7 +119,8 @@ def test_a_full_mmcv_without_its_operators_is_heard(tmp_path, monkeypatch, opera
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter('always')
         compat.quiet_mmcv_lite()
-        warnings.warn('Fail to import ``MultiScaleDeformableAttention`` from …')
+        warnings.warn('Fail to import ``MultiScaleDeformableAttention`` from …',
+                      stacklevel=1)
     assert len(heard) == operators
 
 

@@ -57,8 +57,9 @@ def test_videos_are_h264_of_several_seconds_and_varied(world):
     ('growing', 'shrinking'), ('appearing', 'vanishing'),
     ('warming up', 'cooling down')])
 def test_opposite_motions_are_the_same_frames_in_reverse(motion, opposite):
-    one, other = (render_video(random_scene(np.random.default_rng(3), 'red', 'star', name),
-                               num_frames=9) for name in (motion, opposite))
+    one, other = (
+        render_video(random_scene(np.random.default_rng(3), 'red', 'star', name),
+                     num_frames=9) for name in (motion, opposite))
     assert not np.array_equal(one[0], one[-1])
     assert all(np.array_equal(a, b) for a, b in zip(one, other[::-1]))
 

@@ -1,4 +1,4 @@
-"""Anyone's system is a row of a suite: the page that builds one, and others of its kind."""
+"""Anyone's system is a row of a suite: the page that builds one, and others like it."""
 import re
 import shutil
 import sys
@@ -142,8 +142,9 @@ def own(place):
     """The same, with configs and data, and recognizers of other kinds."""
     shutil.copytree(ROOT / 'configs', place / 'configs')
     write_mini(place / 'data' / 'mini')
-    for name, content in dict(my_recognizer=RECOGNIZER, my_layers='WIDTH = 4\n', mine=MINE,
-                              pure=PURE, data=DATA, tsn=TSN).items():
+    for name, content in dict(
+            my_recognizer=RECOGNIZER, my_layers='WIDTH = 4\n', mine=MINE, pure=PURE,
+            data=DATA, tsn=TSN).items():
         (place / f'{name}.py').write_text(content)
     return place
 

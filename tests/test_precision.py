@@ -262,7 +262,7 @@ def test_an_evaluation_computes_in_its_precision(world, trained, loop):
         seen = watch(runner.model)
         scores = []
         runner.model.cls_head.register_forward_hook(
-            lambda layer, inputs, output: scores.append(output.dtype))
+            lambda layer, inputs, output, scores=scores: scores.append(output.dtype))
         metrics[name] = runner.test()
         assert (torch.bfloat16 in seen[False]) is (name == 'bfloat16')
         assert set(scores) <= {torch.float32}

@@ -85,7 +85,7 @@ def of_all_splits(dataset, extra=()):
     parts = {}
     for split in (1, 2, 3):
         for part in ('train', 'test'):
-            for path, label in read_split(dataset, part, split):
+            for path, _ in read_split(dataset, part, split):
                 parts.setdefault(path, []).append((part, split))
     chosen = {}
     for path, where in parts.items():

@@ -1,7 +1,8 @@
 """Processes that need not import what takes seconds.
 
 A server imports it once and forks for each process that is started: its child has the
-arguments, folder, environment, output and signals of a process of its own, and ends as one.
+arguments, folder, environment, output and signals of a process of its own, and ends as
+one.
 """
 import contextlib
 import ctypes
@@ -148,7 +149,7 @@ def become(argv: list[str], cwd: str, env: dict, ignored: bool, output: int) -> 
 
 if __name__ == '__main__':
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # ends with the tests
-    import mlflow.store.tracking.sqlalchemy_store
-    import torch.distributed.run
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    import torch.distributed.run  # noqa: F401
     import vita_mm  # noqa: F401
     serve(sys.argv[1])

@@ -9,6 +9,7 @@ a folder of their own below ``work_dirs/check``.
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shlex
 import signal
@@ -20,7 +21,7 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import connection
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from mmaction.registry import DATASETS
 from mmengine.config import Config
@@ -129,14 +130,16 @@ def check_dataset(dataset, full: bool = False, workers: int | None = None,
     with contextlib.closing(Journal(f'{place}.check.jsonl')) as journal:
         findings = known_findings(stamps, journal.read(), full, lenient)
         rest = [video for video in videos if video not in findings]
-        results = open_videos(rest, full, workers or os.cpu_count(), timeout, command,
-                              lenient)
+        results = open_videos(rest, full, workers or os.cpu_count() or 1, timeout,
+                              command, lenient)
         # Closed at once when Ctrl-C comes, else the processes would go on.
         with contextlib.closing(results), \
                 show_progress(printable(os.path.basename(place)), len(videos)) as advance:
             advance(len(findings))
             for video, finding in results:
-                journal.append(video, stamps[video], full, lenient, finding)
+                stamp = stamps[video]
+                assert stamp is not None  # of the missing, that is known without opening
+                journal.append(video, stamp, full, lenient, finding)
                 findings[video] = finding
                 advance(1)
     report = make_report(dataset, {video: findings[video] for video in videos}, full,
@@ -296,7 +299,7 @@ def make_report(dataset, findings: dict[str, Finding], full: bool, lenient: bool
     faults = [dict(path=video, fault=finding.fault, reason=finding.reason)
               for video, finding in findings.items() if finding.fault]
     short = [video for video, finding in findings.items()
-             if not finding.fault and finding.frames < span]
+             if finding.frames is not None and finding.frames < span]
     counts = {name: sum(fault['fault'] == name for fault in faults) for name in FAULTS}
     return dict(
         file=file, annotations=annotation_files(dataset), digest=digest_dataset(dataset),
@@ -345,9 +348,10 @@ def open_videos(videos: list[str], full: bool, workers: int, timeout: float,
 def wait_for_some(openers: list['Opener']) -> list['Opener']:
     """Those that have an answer, have died, or are late."""
     left = min(opener.deadline for opener in openers) - time.monotonic()
-    ready = connection.wait(openers, max(left, 0))
+    ready = connection.wait([opener.fileno() for opener in openers], max(left, 0))
     now = time.monotonic()
-    return [opener for opener in openers if opener in ready or opener.deadline <= now]
+    return [opener for opener in openers
+            if opener.fileno() in ready or opener.deadline <= now]
 
 
 class Opener:
@@ -364,19 +368,24 @@ class Opener:
         self.command = command
         self.timeout = timeout
         self.how = dict(full=full) | (dict(strict=False) if lenient else {})
-        self.video = self.deadline = self._process = None
+        self.video = ''
+        self.deadline = math.inf  # until it has a video
+        self._process: subprocess.Popen[bytes] | None = None
         self._ready = False
 
     def fileno(self) -> int:
-        """For :func:`multiprocessing.connection.wait`."""
-        return self._process.stdout.fileno()
+        """Of the pipe of its answers."""
+        return self._answers.fileno()
 
     def start(self) -> None:
         self._ready = False
         # In a group of its own, because Ctrl-C is for the main process alone.
-        self._process = subprocess.Popen(
+        self._process = process = subprocess.Popen(
             self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
             process_group=0)
+        assert process.stdin is not None and process.stdout is not None  # they are pipes
+        self._requests: IO[bytes] = process.stdin
+        self._answers: IO[bytes] = process.stdout
 
     def give(self, video: str) -> None:
         """Have it open a video.
@@ -387,25 +396,26 @@ class Opener:
         if self._process is None:
             self.start()
         if not self._ready:  # the time to start is not the video's
-            self._ready = bool(self._process.stdout.readline())
+            self._ready = bool(self._answers.readline())
         if not self._ready:
             raise UserError('the process that opens videos does not start; to see why, '
                             f'run: {shlex.join(self.command)}')
         self.video, self.deadline = video, time.monotonic() + self.timeout
         request = json.dumps(dict(path=video, **self.how))
         with contextlib.suppress(BrokenPipeError):  # it has died: finding() will say so
-            self._process.stdin.write(request.encode() + b'\n')
+            self._requests.write(request.encode() + b'\n')
 
     def finding(self) -> Finding:
         """What became of its video; if there is no answer yet, there will be none."""
-        if not connection.wait([self], 0):
+        if not connection.wait([self.fileno()], 0):
             self.stop()
             return Finding(fault='hangs', reason=f'no end after {self.timeout:g} s')
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         if line.endswith(b'\n'):
             return Finding(**json.loads(line))
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1)  # it is ending by itself: how, is the reason
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)  # it is ending by itself: how, is the reason
         return Finding(fault='crashes', reason=describe_exit(self.stop()))
 
     def stop(self) -> int | None:
@@ -414,8 +424,8 @@ class Opener:
         if process is None:
             return None
         process.kill()
-        process.stdin.close()
-        process.stdout.close()
+        self._requests.close()
+        self._answers.close()
         try:
             return process.wait(1)
         except subprocess.TimeoutExpired:  # it waits for a network disk that is away

@@ -63,11 +63,13 @@ class ClipDataset(VideoDataset):
         UserError: if the annotations have a fault (on building), or a video cannot be
             read and neither can those tried in its place (on loading it).
     """
+    num_classes: int  # always known here
 
     def __init__(self, ann_file: str | list[str], pipeline: list,
-                 classes: str | list[str], data_prefix: dict = dict(video=''),
+                 classes: str | list[str], data_prefix: dict | None = None,
                  test_mode: bool = False, **kwargs) -> None:
         names = read_classes(classes)
+        data_prefix = dict(video='') if data_prefix is None else data_prefix
         if set(data_prefix) - {'video'}:
             raise UserError(f'data_prefix has the key {next(iter(data_prefix))!r}; the '
                             "only one is 'video'")
@@ -197,8 +199,8 @@ def check_batches(part: str, dataloader: DataLoader) -> None:
         raise UserError(f'{part}_dataloader.drop_last would leave videos out of the '
                         'evaluation: take it out of the config')
     sampler, size = dataloader.sampler, dataloader.batch_size
-    if isinstance(sampler, DefaultSampler) and len(sampler) < size:
-        dataset, processes = dataloader.dataset, sampler.world_size
+    if isinstance(sampler, DefaultSampler) and size is not None and len(sampler) < size:
+        dataset, processes = sampler.dataset, sampler.world_size
         name = getattr(dataset, 'ann_file', None) or 'the training set'
         raise UserError(
             f'{name} has {len(dataset)} videos, fewer than a batch of {size} for each of '

@@ -146,6 +146,7 @@ class SplitAccMetric(VideoAccMetric):
         """The result with the scores of the candidates only."""
         if candidates is None:
             return result
+        assert self.dataset_meta is not None  # MMEngine gives it before it evaluates
         classes = self.dataset_meta['classes']
         ids = [classes.index(name) for name in candidates]
         if result['label'] not in ids:

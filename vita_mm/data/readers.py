@@ -14,6 +14,8 @@ from typing import BinaryIO, NamedTuple
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.error import ArgumentError, FFmpegError
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
@@ -113,7 +115,7 @@ class Video:
         stream = self.open(strict)
         key, later, error, shown = None, False, None, False
         cut = False  # whether the file begins in the midst of another one
-        with stream.container as container:
+        with container_of(stream) as container:
             for packet in container.demux(stream):
                 later = later or packet.is_keyframe and key is not None
                 if packet.is_keyframe and key is None:
@@ -121,9 +123,9 @@ class Video:
                 cut = cut or packet.size and precedes(packet, key)
                 try:
                     frames = packet.decode()
-                except av.FFmpegError as fault:
+                except FFmpegError as fault:
                     self.refuse_large(stream.width, stream.height)
-                    if isinstance(fault, av.ArgumentError):  # of no size, or huge
+                    if isinstance(fault, ArgumentError):  # of no size, or huge
                         raise
                     if strict and key:
                         if cut and not later and codec_name(stream) in CUT_CODECS:
@@ -204,8 +206,10 @@ class PyAVReader(Reader):
         self.max_held = max_held
         # Not of all readers: one that was used before a fork does not work after it.
         self.converter = VideoReformatter()
-        self.held = []  # the packets or the decoded pictures; None if they are too many
-        self.times = None  # of the pictures in order, where they are proven
+        # The packets or the decoded pictures; None if they are too many.
+        self.held: list | None = []
+        # Of the pictures in order, where they are proven.
+        self.times: list[int] | None = None
         try:
             self.index()
         except Unproven:
@@ -232,7 +236,7 @@ class PyAVReader(Reader):
         """
         try:
             found = self.seek(numbers)
-        except (Unproven, av.FFmpegError):
+        except (Unproven, FFmpegError):
             found = self.pick(numbers)
         if len(found) < len(numbers):
             raise ValueError(f'{len(numbers) - len(found)} of its frames cannot be '
@@ -374,9 +378,9 @@ class PyAVReader(Reader):
 
     def pick(self, numbers: list[int]) -> list[np.ndarray]:
         """Frames of all that are decoded from the start."""
-        held = self.times is None and self.held is not None
+        held = self.held if self.times is None else None
         wanted, found = set(numbers), []
-        for number, frame in enumerate(self.held if held else self.video.decode()):
+        for number, frame in enumerate(self.video.decode() if held is None else held):
             if number == 0:
                 size = frame.width, frame.height
             if number in wanted:
@@ -423,7 +427,7 @@ def refuse_irregular(path: str) -> None:
         raise ValueError('it is not a regular file')
 
 
-def best_stream(container: av.container.InputContainer) -> av.VideoStream:
+def best_stream(container: InputContainer) -> av.VideoStream:
     """The stream that the command ffmpeg takes: the default one, else the largest."""
     streams = [stream for stream in container.streams.video
                if stream.codec_context is not None
@@ -435,13 +439,19 @@ def best_stream(container: av.container.InputContainer) -> av.VideoStream:
         + 5_000_000 * bool(stream.disposition & Disposition.default)))
 
 
+def container_of(stream: av.VideoStream) -> InputContainer:
+    container = stream.container
+    assert isinstance(container, InputContainer)  # nothing here is written
+    return container
+
+
 def codec_name(stream: av.VideoStream) -> str:
     return stream.codec_context.codec.canonical_name
 
 
 def packets(stream: av.VideoStream) -> Iterator[av.Packet]:
     """All that hold data."""
-    return (packet for packet in stream.container.demux(stream) if packet.size)
+    return (packet for packet in container_of(stream).demux(stream) if packet.size)
 
 
 def is_hidden(packet: av.Packet, codec: str) -> bool:
@@ -459,7 +469,8 @@ def precedes(packet: av.Packet, key: av.Packet | None) -> bool:
     """Whether a packet is shown before the first key frame, as far as one can tell."""
     if packet is key:
         return False
-    return key is None or None in (packet.pts, key.pts) or packet.pts < key.pts
+    return (key is None or packet.pts is None or key.pts is None
+            or packet.pts < key.pts)
 
 
 class Turn(NamedTuple):

@@ -30,7 +30,7 @@ class Operation:
         self.levels = levels
         self.options = options
 
-    def __call__(self, image: Image.Image) -> Image.Image:
+    def __call__(self, image: 'Image.Image | Window') -> Image.Image:
         return self.function(image, *self.levels, **self.options)
 
 
@@ -105,8 +105,8 @@ class RandAugmentCrop(BaseTransform):
     """
 
     def __init__(self, policy: str, interpolation: str = 'bicubic',
-                 area_range: tuple = (0.08, 1.0), aspect_ratio_range: tuple = (3 / 4, 4 / 3)
-                 ) -> None:
+                 area_range: tuple = (0.08, 1.0),
+                 aspect_ratio_range: tuple = (3 / 4, 4 / 3)) -> None:
         try:
             build_policy(policy, interpolation, 224)
         except (AssertionError, AttributeError, KeyError, ValueError) as error:

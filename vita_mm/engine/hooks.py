@@ -144,7 +144,9 @@ class SubstituteHook(Hook):
 
 @HOOKS.register_module()
 class ConfusionHook(Hook):
-    """Writes which classes each evaluation confuses, see :mod:`vita_mm.analysis.confusion`.
+    """Writes which classes each evaluation confuses.
+
+    See :mod:`vita_mm.analysis.confusion`.
 
     They are in the folder ``confusion`` beside the log and among the artifacts of the
     MLflow run, in folders of their own for each set of prompts and each split. In a

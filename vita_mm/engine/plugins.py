@@ -46,8 +46,8 @@ def check_plugins(config: Config, path: str | Path) -> None:
 
 def explain(error: BaseException) -> str:
     """Why an import failed; MMEngine (0.10.7) hides it behind two exceptions more."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__
+    while cause := error.__cause__ or error.__context__:
+        error = cause
     if isinstance(error, ModuleNotFoundError):
         return f'there is no module {error.name} beside it or on PYTHONPATH'
     return str(error)

@@ -4,11 +4,12 @@ import json
 import os
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 
 from vita_mm.errors import UserError
 from vita_mm.io.checkpoints import newest_whole_checkpoint, read_tensors
@@ -46,7 +47,7 @@ SHOWN = 12
 
 
 def prepare_work_dir(config: Config, resume: str | None = None,
-                     changed: list[str] = ()) -> tuple[object, list[str]]:
+                     changed: Sequence[str] = ()) -> tuple[object, list[str]]:
     """Make a work dir this training's own, and set what it goes on from.
 
     The config's processes must all call it. The work dir is locked until the process
@@ -71,7 +72,8 @@ def prepare_work_dir(config: Config, resume: str | None = None,
         if not config.get(key):
             raise UserError(f'{config.filename} only evaluates: there is no {key} in it')
     join_group(config)
-    held, found = None, [None]
+    held = None
+    found: list[Any] = [None]  # for all processes: checkpoint and notes, or the error
     if is_main_process():
         work_dir = Path(config.work_dir)
         try:
@@ -91,7 +93,7 @@ def prepare_work_dir(config: Config, resume: str | None = None,
     return held, notes
 
 
-def enter(work_dir: Path, config: Config, resume: str | None, changed: list[str]
+def enter(work_dir: Path, config: Config, resume: str | None, changed: Sequence[str]
           ) -> tuple[str | None, list[str]]:
     """The checkpoint to go on from, and notes; see :func:`prepare_work_dir`."""
     recipe = make_recipe(config)
@@ -220,8 +222,11 @@ def read_value(node: ast.expr):
         case ast.Call(func=ast.Name(id='dict'), args=[], keywords=keywords):
             return {each.arg: read_value(each.value) for each in keywords}
         case ast.Dict(keys=keys, values=values):
+            named = [key for key in keys if key is not None]
+            if len(named) < len(values):
+                raise ValueError('a config unpacks no dict')
             return {ast.literal_eval(key): read_value(value)
-                    for key, value in zip(keys, values)}
+                    for key, value in zip(named, values)}
         case ast.List(elts=items):
             return [read_value(item) for item in items]
         case ast.Tuple(elts=items):
@@ -235,7 +240,8 @@ def find_differing(old: dict, new: dict) -> dict[str, list]:
             if old.get(key) != new.get(key)}
 
 
-def check_changes(checkpoint: Path, differing: dict, changed: list[str], known) -> None:
+def check_changes(checkpoint: Path, differing: dict, changed: Sequence[str], known
+                  ) -> None:
     """Raises UserError unless what differs is what was named."""
     def covers(name: str, key: str) -> bool:
         return key == name or key.startswith(f'{name}.')

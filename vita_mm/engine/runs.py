@@ -8,8 +8,8 @@ import re
 import subprocess
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from types import FunctionType, ModuleType
+from typing import Any
 
 import torch
 import torch.distributed
@@ -66,7 +66,7 @@ def read_config(args: argparse.Namespace) -> Config:
     return config
 
 
-def default_work_dir(path: str | Path, variants: dict = {}) -> str:
+def default_work_dir(path: str | Path, variants: dict | None = None) -> str:
     """The work dir of a config and its variants, another one for each.
 
     It is in the folder ``work_dirs`` of the current one what the config's path is below
@@ -75,7 +75,8 @@ def default_work_dir(path: str | Path, variants: dict = {}) -> str:
     gets a name that ends in a digest of its path.
     """
     path = Path(os.path.abspath(locate(str(path)))).with_suffix('.py')
-    ending = ''.join(f',{key}={printable_name(value)}' for key, value in variants.items())
+    ending = ''.join(f',{key}={printable_name(value)}'
+                     for key, value in (variants or {}).items())
     here = Path.cwd()
     places = [here / 'configs', ROOT / 'configs', here]
     place = next((place for place in places if path.is_relative_to(place)), None)

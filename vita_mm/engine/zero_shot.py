@@ -1,6 +1,7 @@
 """Evaluation of one pass over the videos with several sets of prompts."""
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
+from typing import cast
 
 import torch
 from mmengine.dist import is_main_process
@@ -37,7 +38,7 @@ class ZeroShotLoop(TestLoop):
         runner = self.runner
         model = unwrapped(runner.model)
         head = getattr(model, 'cls_head', None)
-        if not hasattr(head, 'text_features'):
+        if head is None or not hasattr(head, 'text_features'):
             raise UserError('zero-shot evaluation needs a text side, which '
                             f'{type(head).__name__} has not: evaluate it on its own '
                             "classes, with test_cfg=dict(type='TestLoop')")
@@ -58,6 +59,8 @@ class ZeroShotLoop(TestLoop):
             runner.call_hook('after_test_iter', batch_idx=index, data_batch=batch,
                              outputs=batches[-1][1])
         metrics = {}
+        # Those of MMEngine have a length, unlike torch's in general.
+        videos = len(cast(Sized, self.dataloader.dataset))
         for name, templates in prompts.items():
             if templates is not None:
                 head.use_templates(templates)
@@ -67,7 +70,7 @@ class ZeroShotLoop(TestLoop):
                 head.predict_by_feat(head.logits(features.to(text.device), text),
                                      samples)
                 self.evaluator.process(samples)
-            found = self.evaluator.evaluate(len(self.dataloader.dataset))
+            found = self.evaluator.evaluate(videos)
             metrics.update({f'{name}/{key}': value for key, value in found.items()})
             runner.call_hook('after_prompts', name=name)
         runner.call_hook('after_test_epoch', metrics=metrics)

@@ -28,13 +28,13 @@ from .sets import ActionClass, Size, Split, Video, all_splits
 from .videos import write_video
 
 
-def build(root: str | Path, seed: int = 0, size: Size = Size()) -> Path:
+def build(root: str | Path, seed: int = 0, size: Size | None = None) -> Path:
     """Make what is missing or damaged; returns the folder.
 
     The same seed and size give the same bytes. Interrupted at any moment, it goes on
     from the files that are whole. A second process waits for the first.
     """
-    root = Path(root)
+    root, size = Path(root), size or Size()
     recipe = describe(seed, size)
     if is_built(root, recipe):
         return root

@@ -87,8 +87,8 @@ def film(folder: str, classes: tuple[ActionClass, ...], per_class: int, seed: li
         for index in range(per_class):
             rng = np.random.default_rng([*seed, label, index])
             fps = int(rng.choice([10, 12]))
-            video = Video(f'videos/{folder}/{label:02d}_{index:03d}.mp4', action.scene(rng),
-                          int(fps * rng.uniform(3, 4.5)), fps)
+            path = f'videos/{folder}/{label:02d}_{index:03d}.mp4'
+            video = Video(path, action.scene(rng), int(fps * rng.uniform(3, 4.5)), fps)
             videos.append((video, label))
     return videos
 

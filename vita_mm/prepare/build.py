@@ -124,8 +124,8 @@ def read_side(videos: Path) -> str | None:
 
 def check_lists(name: str, root: Path, lists: list[VideoList]) -> None:
     if not any(listed.videos for listed in lists):
-        raise UserError(f'{root} does not look like {name}: all lists would be empty, for '
-                        'there is no ' + ', nor a '.join(dict.fromkeys(
+        raise UserError(f'{root} does not look like {name}: all lists would be empty, '
+                        'for there is no ' + ', nor a '.join(dict.fromkeys(
                             listed.sought for listed in lists)))
     for listed in lists:
         for path, _ in listed.videos:

@@ -59,11 +59,11 @@ class MLflowTracking(BaseVisBackend):
         self._parent = parent
         self._uri = tracking_uri
         self._config = Config()
-        self._work_dir = None
+        self._work_dir: Path | None = None
         self._sender = self._monitor = None
         self._resumed_at = {}
-        self.kind = None
-        self.journal = None
+        self.kind: str | None = None
+        self.journal: Journal | None = None
         # What close() reports. A hook sets FAILED at the start and FINISHED at the end.
         self.outcome = 'FINISHED'
 
@@ -75,6 +75,7 @@ class MLflowTracking(BaseVisBackend):
         """The journal of the run, started if need be."""
         if self.journal is None:
             self.start()
+        assert self.journal is not None
         return self.journal
 
     @property
@@ -102,23 +103,23 @@ class MLflowTracking(BaseVisBackend):
         own = self._parent or (dict(experiment=str(self._experiment))
                                if self._experiment else read_environment())
         run_id = None if self._parent else read_id('MLFLOW_RUN_ID')
-        work_dir = Path(work_dir or self._config.get('work_dir') or self._save_dir)
+        place = Path(work_dir or self._config.get('work_dir') or self._save_dir)
         resume = self._config.get('resume', False) if resume is None else resume
         for other in list(OPEN_RUNS):
-            if (other._work_dir, other.kind) == (work_dir.resolve(), kind):
+            if (other._work_dir, other.kind) == (place.resolve(), kind):
                 other.finish('FAILED')  # it has been given up without a word
-        journals = find_journals(work_dir)
+        journals = find_journals(place)
         last = resume and newest(journals, kind)
         end = time.monotonic() + RESUME_WAIT
         while last and not last.acquire() and time.monotonic() < end:
             time.sleep(.1)
         idle = [journal for journal in journals if journal.acquire()]
         self.journal = last if last in idle else Journal.create(
-            work_dir / 'mlflow', kind, experiment=own['experiment'],
+            place / 'mlflow', kind, experiment=own['experiment'],
             experiment_id=own.get('experiment_id'), parent=self._parent, run_id=run_id,
             run_name=self._run_name or run_name, uri=redact(uri),
             number=1 + max((old.header['number'] for old in journals), default=0))
-        self.kind, self._work_dir = kind, work_dir.resolve()
+        self.kind, self._work_dir = kind, place.resolve()
         OPEN_RUNS.add(self)
         self._resumed_at = self.journal.last_steps()
         self.journal.write('status', status=RUNNING, time=now())
@@ -132,7 +133,7 @@ class MLflowTracking(BaseVisBackend):
         for journal in older:
             journal.close_stale()
         self._sender = Sender(
-            Delivery(self.journal, uri), [Delivery(journal, uri) for journal in older])
+            Delivery(self.experiment, uri), [Delivery(journal, uri) for journal in older])
         self._sender.start()
         # The thread imports much in its first seconds. A data worker forked meanwhile
         # would inherit locks that nobody ever frees.
@@ -251,7 +252,8 @@ class MLflowTracking(BaseVisBackend):
         # Now, not later: a second Ctrl-C may interrupt the sending.
         self.journal = self._sender = self._monitor = None
         OPEN_RUNS.discard(self)
-        sender.close()
+        if sender is not None:
+            sender.close()
 
     def close(self) -> None:
         """End the run; MMEngine calls this in ``LoggerHook.after_run``."""

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mmengine.logging import print_log
 
@@ -21,6 +21,9 @@ from .journal import RUNNING, FileRefused, Journal
 from .records import ARTIFACTS, still_wanted
 from .store import ServerAway, away, get_experiment, open_client, restore_experiment
 from .values import TAG_LENGTH, cut, one_line, redact
+
+if TYPE_CHECKING:  # it takes seconds
+    from mlflow import MlflowClient
 
 BATCH = 1000  # metric points in one request; MLflow's limit
 CHUNK = 100  # params or tags in one request; MLflow's limit
@@ -54,10 +57,10 @@ class Delivery:
                  arrived: Callable[[int], None] = lambda count: None) -> None:
         self.journal = journal
         self.uri = uri
-        self.run_id = None
+        self.run_id: str | None = None
         self.arrived = arrived
         self.tried = False
-        self.client = None
+        self.client: MlflowClient | None = None
         self._lost = 0.  # seconds that records took in vain in this pass
         self._told = set()
 
@@ -140,20 +143,20 @@ class Delivery:
     def _mark_run(self) -> None:
         """Say where its journal is, so that others can close it, see
         :func:`vita_mm.tracking.sender.close_dead_runs`."""
-        known = self.client.get_run(self.run_id).data.tags
+        known = self._server.get_run(self._run).data.tags
         wanted = {JOURNAL_TAG: self.journal.header['id'],
                   FOLDER_TAG: str(self.journal.folder.resolve())}
         # The run of MLFLOW_RUN_ID may hold several journals: the first marks it.
         if known.get(JOURNAL_TAG, wanted[JOURNAL_TAG]) == wanted[JOURNAL_TAG]:
             for key, value in wanted.items():
                 if known.get(key) != value:
-                    self.client.set_tag(self.run_id, key, value)
+                    self._server.set_tag(self._run, key, value)
 
     def _has_run(self, run_id: str) -> bool:
         """Whether there is this run, restored if it was deleted."""
         from mlflow import MlflowException
         try:
-            run = self.client.get_run(run_id)
+            run = self._server.get_run(run_id)
         except MlflowException as error:
             if error.error_code != 'RESOURCE_DOES_NOT_EXIST':
                 raise
@@ -168,9 +171,9 @@ class Delivery:
         if run.info.lifecycle_stage != 'deleted':
             return False
         restore_experiment(
-            self.client, self.client.get_experiment(run.info.experiment_id))
-        if self.client.get_run(run.info.run_id).info.lifecycle_stage == 'deleted':
-            self.client.restore_run(run.info.run_id)
+            self._server, self._server.get_experiment(run.info.experiment_id))
+        if self._server.get_run(run.info.run_id).info.lifecycle_stage == 'deleted':
+            self._server.restore_run(run.info.run_id)
         self._tell(f'MLflow run {run.info.run_id} was deleted while records for it were '
                    'to come: it is restored')
         return True
@@ -184,17 +187,29 @@ class Delivery:
         """
         from mlflow import MlflowException
         try:
-            run = self.client.get_run(self.run_id)
+            run = self._server.get_run(self._run)
         except MlflowException as error:
             if error.error_code != 'RESOURCE_DOES_NOT_EXIST':
                 raise
             raise RunGone from error
         if self._restore(run):
             return True
-        self.client.set_tag(  # as it is: this asks whether anything can be written
-            self.run_id, JOURNAL_TAG,
+        self._server.set_tag(  # as it is: this asks whether anything can be written
+            self._run, JOURNAL_TAG,
             run.data.tags.get(JOURNAL_TAG, self.journal.header['id']))
         return False
+
+    @property
+    def _server(self) -> 'MlflowClient':
+        """What :meth:`_connect` has opened."""
+        assert self.client is not None
+        return self.client
+
+    @property
+    def _run(self) -> str:
+        """The id that :meth:`_connect` has found."""
+        assert self.run_id is not None
+        return self.run_id
 
     def _forget_run(self) -> None:
         self._tell(f'MLflow run {self.run_id} is deleted for good; the whole journal '
@@ -204,9 +219,9 @@ class Delivery:
 
     def _find_or_create_run(self, header: dict) -> str:
         from mlflow.entities import ViewType
-        experiment = get_experiment(self.client, header, self._tell)
+        experiment = get_experiment(self._server, header, self._tell)
         # It is there if its process died before it could note the id.
-        found = self.client.search_runs(
+        found = self._server.search_runs(
             [experiment], f"tags.`{JOURNAL_TAG}` = '{header['id']}'",
             run_view_type=ViewType.ALL, max_results=1)
         if found:
@@ -215,7 +230,7 @@ class Delivery:
         tags = {JOURNAL_TAG: header['id']}
         if header['parent']:
             tags['mlflow.parentRunId'] = self._find_parent(header['parent'])
-        return self.client.create_run(
+        return self._server.create_run(
             experiment, start_time=header['time'], run_name=header['run_name'],
             tags=tags).info.run_id
 
@@ -277,38 +292,38 @@ class Delivery:
         points = [Metric(key, value, record['time'], record['step'])
                   for record in records for key, value in record['values'].items()]
         for chunk in chunks(points, BATCH):
-            self.client.log_batch(self.run_id, metrics=chunk)
+            self._server.log_batch(self._run, metrics=chunk)
 
     def _send_tags(self, records: list[dict]) -> None:
         from mlflow.entities import RunTag
         tags = [RunTag(key, value) for key, value in records[0]['values'].items()]
         for chunk in chunks(tags, CHUNK):
-            self.client.log_batch(self.run_id, tags=chunk)
+            self._server.log_batch(self._run, tags=chunk)
 
     def _send_params(self, records: list[dict]) -> None:
         """MLflow never changes a param: the first value stays, a later one is a tag."""
         from mlflow.entities import Param
-        known = self.client.get_run(self.run_id).data.params
+        known = self._server.get_run(self._run).data.params
         values = records[0]['values']
         params = [Param(key, value) for key, value in values.items()
                   if key not in known]
         for chunk in chunks(params, CHUNK):
-            self.client.log_batch(self.run_id, params=chunk)
+            self._server.log_batch(self._run, params=chunk)
         changed = {f'changed.{key}'[:250]: cut(value, TAG_LENGTH)
                    for key, value in values.items() if known.get(key, value) != value}
         if changed:
             self._send_tags([dict(values=changed)])
 
     def _send_text(self, records: list[dict]) -> None:
-        self.client.log_text(self.run_id, records[0]['text'], records[0]['path'])
+        self._server.log_text(self._run, records[0]['text'], records[0]['path'])
 
     def _send_file(self, records: list[dict]) -> None:
         self._upload(records[0]['path'])
 
     def _upload(self, path: str) -> None:
         folder = str(Path(path).parent)
-        self.client.log_artifact(self.run_id, str(self.journal.find_file(path)),
-                                 folder if folder != '.' else None)
+        self._server.log_artifact(self._run, str(self.journal.find_file(path)),
+                                  folder if folder != '.' else None)
 
     def _send_dataset(self, records: list[dict]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -317,34 +332,34 @@ class Delivery:
                           source_type='local',
                           source=json.dumps(dict(uri=record['source'])))
         tag = InputTag('mlflow.data.context', record['context'])
-        self.client.log_inputs(self.run_id, [DatasetInput(dataset, [tag])])
+        self._server.log_inputs(self._run, [DatasetInput(dataset, [tag])])
 
     def _send_model(self, records: list[dict]) -> None:
         """Register a file of the journal as a version of a model.
 
         It makes no version that is there already, nor one that is like the last.
         """
-        record, run_id = records[0], self.run_id
+        record, run_id = records[0], self._run
         name, digest = record['name'], record['tags']['checkpoint.sha256']
         self._upload(record['path'])
-        if not self.client.search_registered_models(f"name = '{name}'"):
-            self.client.create_registered_model(name)
-        versions = sorted(self.client.search_model_versions(f"name = '{name}'"),
+        if not self._server.search_registered_models(f"name = '{name}'"):
+            self._server.create_registered_model(name)
+        versions = sorted(self._server.search_model_versions(f"name = '{name}'"),
                           key=lambda version: int(version.version))
         known = [version for version in versions
                  if version.run_id == run_id or version is versions[-1]]
         if digest in [version.tags.get('checkpoint.sha256') for version in known]:
             return
-        place = self.client.get_run(run_id).info.artifact_uri
-        self.client.create_model_version(
+        place = self._server.get_run(run_id).info.artifact_uri
+        self._server.create_model_version(
             name, f'{place}/{Path(record["path"]).parent}', run_id, tags=record['tags'])
 
     def _send_status(self, records: list[dict]) -> None:
         status, moment = records[0]['status'], records[0]['time']
         if status == RUNNING:
-            self.client.update_run(self.run_id, status)
+            self._server.update_run(self._run, status)
         else:
-            self.client.set_terminated(self.run_id, status, moment)
+            self._server.set_terminated(self._run, status, moment)
 
 
 def is_refused(error: Exception) -> bool:

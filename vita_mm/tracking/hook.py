@@ -175,5 +175,5 @@ def note_code(backend: MLflowTracking) -> None:
     package = Path(__file__).resolve().parent
     backend.add_tags(attempt(find_git, package))
     diff = attempt(find_diff, package)
-    if diff:
+    if diff and isinstance(diff, str):
         backend.add_text('git.diff', diff)

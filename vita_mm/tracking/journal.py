@@ -23,8 +23,9 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from mmengine.logging import print_log
 
@@ -62,7 +63,8 @@ class Journal:
         self.folder = Path(folder)
         self.path = self.folder / 'journal.jsonl'
         self.is_locked = False
-        self._lock = self._file = None
+        self._lock: IO[bytes] | None = None
+        self._file: IO[bytes] | None = None
         self._unwritten = b''
         self._warned = False
         self._skipped = set()
@@ -162,7 +164,7 @@ class Journal:
                 if self._file is None:
                     self._file = open_plain(
                         self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-                    self._drop_torn_line()
+                    self._drop_torn_line(self._file)
                 # On a nearly full disk a part of it is written.
                 count = self._file.write(self._unwritten)
                 self._unwritten = self._unwritten[count:]
@@ -173,14 +175,14 @@ class Journal:
                           logging.ERROR)
             self._warned = True
 
-    def _drop_torn_line(self) -> None:
+    def _drop_torn_line(self, journal: IO[bytes]) -> None:
         """What is after the last newline was being written when its process died."""
         end = 0
         with open_plain(self.path, os.O_RDONLY) as file:
             while part := file.read(LINE_LENGTH):
                 if b'\n' in part:
                     end = file.tell() - len(part) + part.rfind(b'\n') + 1
-        self._file.truncate(end)
+        journal.truncate(end)
 
     def read(self, offset: int = 0) -> Iterator[tuple[dict, int]]:
         """Records from the start of a line on, each with the offset behind it.
@@ -272,7 +274,7 @@ class Journal:
         except (OSError, ValueError, RecursionError):
             return dict(run_id=None, bytes=0, waiting=[])
 
-    def note_sent(self, run_id: str | None, offset: int, waiting: list[int] = ()
+    def note_sent(self, run_id: str | None, offset: int, waiting: Sequence[int] = ()
                   ) -> None:
         content = dict(run_id=run_id, bytes=offset, waiting=list(waiting))
         # Were it lost with the power, all would be sent again, which changes nothing.
@@ -301,7 +303,7 @@ class Journal:
         return file
 
 
-def open_plain(path: Path, flags: int):
+def open_plain(path: Path, flags: int) -> IO[bytes]:
     """An unbuffered binary file; a link, a pipe or a device is an ``OSError``."""
     number = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     if not stat.S_ISREG(os.fstat(number).st_mode):

@@ -79,16 +79,18 @@ def find_git(folder: str | Path) -> dict[str, str]:
     commit = git(folder, 'rev-parse', 'HEAD')
     if commit is None:
         return {}
-    return {'git.commit': commit.strip(),
-            'git.branch': git(folder, 'rev-parse', '--abbrev-ref', 'HEAD').strip(),
+    branch = git(folder, 'rev-parse', '--abbrev-ref', 'HEAD') or ''
+    return {'git.commit': commit.strip(), 'git.branch': branch.strip(),
             'git.dirty': str(bool(git(folder, 'status', '--porcelain'))).lower(),
             'mlflow.source.git.commit': commit.strip()}
 
 
 def find_diff(folder: str | Path) -> str:
     """What differs from the commit: the list of files, then the tracked changes."""
-    status = git(folder, 'status', '--porcelain') or ''
-    return (status and status + '\n' + git(folder, 'diff', 'HEAD'))[:DIFF_LENGTH]
+    status = git(folder, 'status', '--porcelain')
+    if not status:
+        return ''
+    return f'{status}\n{git(folder, "diff", "HEAD") or ""}'[:DIFF_LENGTH]
 
 
 def git(folder: str | Path, *args: str) -> str | None:

@@ -7,6 +7,7 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from mmengine.logging import print_log
@@ -15,6 +16,9 @@ from vita_mm.errors import UserError
 
 from .records import identity
 from .values import one_line, redact
+
+if TYPE_CHECKING:  # its settings, see below, must come first
+    from mlflow import MlflowClient
 
 EXPERIMENT = 'vita_mm'  # unless another is named
 SECRET_URI = 'VITA_MM_TRACKING_URI'
@@ -132,7 +136,7 @@ def read_id(variable: str) -> str | None:
         raise UserError(f'{variable}={value!r} {error} of MLflow') from None
 
 
-def open_client(uri: str):
+def open_client(uri: str) -> 'MlflowClient':
     """An ``MlflowClient``. Of several processes that open a new SQLite database one
     makes it, and the file is there only once it is whole.
 
