@@ -71,8 +71,9 @@ def check_case(case: Path, device: str) -> tuple[float, float | None]:
     if not expected:
         return logit_error, None
     torch.nn.functional.cross_entropy(logits, arrays['label'].long()).backward()
-    assert isinstance(model.backbone, VitaCLIPVisionTransformer)
-    num_layers = len(model.backbone.prompts)
+    backbone = model.backbone
+    assert isinstance(backbone, VitaCLIPVisionTransformer) and backbone.prompts is not None
+    num_layers = len(backbone.prompts)
     gradients = {name: parameter.grad.cpu() for name, parameter
                  in model.named_parameters() if parameter.grad is not None}
     ours = join_layers(to_released(gradients, trained_matches(num_layers)), num_layers)
