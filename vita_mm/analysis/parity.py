@@ -72,7 +72,8 @@ def check_case(case: Path, device: str) -> tuple[float, float | None]:
         return logit_error, None
     torch.nn.functional.cross_entropy(logits, arrays['label'].long()).backward()
     backbone = model.backbone
-    assert isinstance(backbone, VitaCLIPVisionTransformer) and backbone.prompts is not None
+    assert isinstance(backbone, VitaCLIPVisionTransformer)
+    assert backbone.prompts is not None
     num_layers = len(backbone.prompts)
     gradients = {name: parameter.grad.cpu() for name, parameter
                  in model.named_parameters() if parameter.grad is not None}
