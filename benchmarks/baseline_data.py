@@ -24,7 +24,8 @@ SPAN = (FRAMES - 1) * STRIDE + 1
 def decode(path: str) -> list[av.VideoFrame]:
     """All frames of a video in the order in which they are shown."""
     with av.open(path) as container:
-        frames = {frame.pts: frame for frame in container.decode(video=0)}
+        frames = {frame.pts: frame for frame in container.decode(video=0)
+                  if frame.pts is not None}
     return [frames[time] for time in sorted(frames)]
 
 

@@ -50,6 +50,7 @@ def count(folder: Path, name: str, options: dict, files: int) -> dict[str, Count
     path = folder / name
     zoo.film(path, **options)
     content, whole = path.read_bytes(), read(path, strict=True)
+    assert whole is not None
     start = content.index(b'mdat' if name.endswith('mp4') else b'movi')
     end = content.find(b'moov', start) if name.endswith('mp4') else content.index(b'idx1')
     found = dict(strict=Counter(), lenient=Counter())
@@ -64,7 +65,7 @@ def count(folder: Path, name: str, options: dict, files: int) -> dict[str, Count
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('--files', type=int, default=300, help='damaged files of a kind')
     files = parser.parse_args().files
     print('| damaged files | reading | changed pictures: read | refused '

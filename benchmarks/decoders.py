@@ -6,6 +6,7 @@ but for rounding. torchcodec is tried where it can be imported.
 """
 import argparse
 import contextlib
+import importlib
 import runpy
 import sys
 import tempfile
@@ -28,9 +29,9 @@ ROUNDING = 3.  # mean of absolute differences; another frame differs by more
 
 class TorchCodecReader:
     def __init__(self, path: str) -> None:
-        from torchcodec.decoders import VideoDecoder
-
-        self.decoder = VideoDecoder(path, dimension_order='NHWC', num_ffmpeg_threads=1)
+        decoders = importlib.import_module('torchcodec.decoders')
+        self.decoder = decoders.VideoDecoder(
+            path, dimension_order='NHWC', num_ffmpeg_threads=1)
 
     def __len__(self) -> int:
         return len(self.decoder)
@@ -45,16 +46,16 @@ def decoders() -> dict[str, Callable]:
             ('decord', 'decord', readers.DecordReader),
             ('torchcodec', 'torchcodec.decoders', TorchCodecReader)):
         with contextlib.suppress(ImportError, OSError, RuntimeError):
-            __import__(package)
+            importlib.import_module(package)
             found[name] = reader
     return found
 
 
 def plain(path: Path) -> list[np.ndarray]:
     """All pictures from the start."""
-    pictures = []
+    pictures, size = [], None
     for frame in readers.Video(str(path), strict=False).decode():
-        size = size if pictures else (frame.width, frame.height)
+        size = size or (frame.width, frame.height)
         picture = frame.reformat(*size, 'rgb24', threads=1).to_ndarray()
         turn = readers.turn_of(frame)
         pictures.append(turn.of(picture) if turn else picture)
@@ -99,7 +100,7 @@ def table(paths: list[Path]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('files', nargs='*', type=Path, metavar='FILE')
     files = parser.parse_args().files
     if files:

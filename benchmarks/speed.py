@@ -20,7 +20,7 @@ PARTS = ('step', 'eval', 'text', 'vision', 'memory', 'data', 'ranks', 'precision
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__.format(parts=', '.join(PARTS)),
+        description=(__doc__ or '').format(parts=', '.join(PARTS)),
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--released', type=Path, metavar='DIR',
                         help='a checkout of the released code')

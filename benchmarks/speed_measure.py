@@ -148,7 +148,7 @@ def operator_shares(call: Call, most: int = 8) -> Figures:
     times = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
     total = sum(times.values())
     return {name: times[name] / total
-            for name in sorted(times, key=times.get, reverse=True)[:most]}
+            for name in sorted(times, key=times.__getitem__, reverse=True)[:most]}
 
 
 class MatrixProduct:

@@ -17,7 +17,7 @@ from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from speed_released import Released, check_equal
-from torch import Tensor, nn
+from torch import Tensor
 from vita_mm.engine.hooks import TextOncePerStepHook
 from vita_mm.labels.class_names import read_classes
 from vita_mm.models import VitaCLIP
@@ -77,11 +77,13 @@ def build_model(setup: Setup, context: str = 'csc', checkpointing: bool = False,
 
 
 @functools.lru_cache(1)
-def build_opponent(setup: Setup, name: str, context: str = 'csc') -> nn.Module:
+def build_opponent(setup: Setup, name: str, context: str = 'csc'
+                   ) -> Baseline | Released:
     """An opponent with our weights."""
     model = build_model(setup, context)
     if name == WRITTEN_OUT:
         return Baseline(model)
+    assert setup.released is not None  # see Setup.opponent
     opponent = Released(setup.released, model).to(setup.device)
     check_equal(model, opponent, normalised(model, make_batch(model, 1))[:, 0])
     return opponent
@@ -161,7 +163,7 @@ def allocate_state(optimizer: torch.optim.Optimizer) -> None:
 
 
 def our_evaluation(model: VitaCLIP, clips: int = 1, views: int = 1,
-                   bfloat16: bool = False) -> Call:
+                   bfloat16: bool = False) -> Callable[[], Tensor]:
     """Scores of a batch, as in the test loop."""
     batch = make_batch(model, clips, views)
     model.eval()

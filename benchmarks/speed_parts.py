@@ -13,8 +13,7 @@ import torch
 import torch.distributed
 from speed_measure import Figures
 from speed_models import (
-    RELEASED,
-    WRITTEN_OUT,
+    Call,
     Setup,
     build_model,
     build_opponent,
@@ -27,7 +26,8 @@ from speed_models import (
     with_gradient,
     without_gradient,
 )
-from torch import nn
+from torch.multiprocessing.spawn import spawn
+from vita_mm.models import VitaCLIPTextHead
 
 CLIPS = 4  # of a micro-batch
 MICRO_BATCHES = 8
@@ -108,11 +108,13 @@ class Facts:
     find: Callable[[], Figures]
 
 
-def side_by_side(make: Callable) -> Callable:
+def side_by_side(make: Callable[[], tuple[Call, Call]]
+                 ) -> Callable[[int], Iterator[tuple[Figures, Figures]]]:
     """Pairs of the two calls that ``make()`` gives; they are made when it is their turn.
     """
     def pairs(number: int) -> Iterator[tuple[Figures, Figures]]:
-        yield from measure.interleave(*make(), number)
+        ours, opponent = make()
+        yield from measure.interleave(ours, opponent, number)
     return pairs
 
 
@@ -214,7 +216,7 @@ def step_memory(setup: Setup, name: str | None, checkpointing: bool = False) -> 
 # Data
 
 
-def data(setup: Setup) -> Iterator[Comparison]:
+def data(setup: Setup) -> Iterator[Comparison | Facts]:
     videos = make_videos()
     pipelines = speed_data.released_pipelines(videos, setup.released) \
         if setup.released else speed_data.pipelines(videos)
@@ -233,15 +235,19 @@ def make_videos() -> list[Path]:
     return speed_data.make_videos(Path(folder.name), VIDEOS)
 
 
-def video_pairs(ours: Callable, opponent: Callable, number: int):
+def video_pairs(ours: Callable, opponent: Callable, number: int
+                ) -> Iterator[tuple[Figures, Figures]]:
     """Figures of one video, from all of them; on one thread, as in a data worker."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    for pair in measure.interleave(*(partial(load_all, load)
-                                     for load in (ours, opponent)), number):
-        yield tuple({clock: value / VIDEOS for clock, value in took.items()}
-                    for took in pair)
+    for own, other in measure.interleave(partial(load_all, ours),
+                                         partial(load_all, opponent), number):
+        yield of_one(own), of_one(other)
     torch.set_num_threads(threads)
+
+
+def of_one(took: Figures) -> Figures:
+    return {clock: value / VIDEOS for clock, value in took.items()}
 
 
 def load_all(load: Callable[[int], object]) -> None:
@@ -267,14 +273,14 @@ def rank_pairs(setup: Setup, world: int, number: int):
                dict(cpu=measure.seconds(alone)['cpu']))
 
 
-def slowest_rank(head: nn.Module, world: int) -> float:
+def slowest_rank(head: VitaCLIPTextHead, world: int) -> float:
     """CPU seconds of the text's part in a training step, of the rank that took most."""
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(on_rank, (world, folder, head), nprocs=world)
+        spawn(on_rank, (world, folder, head), nprocs=world)
         return max(float(Path(folder, str(rank)).read_text()) for rank in range(world))
 
 
-def on_rank(rank: int, world: int, folder: str, head: nn.Module) -> None:
+def on_rank(rank: int, world: int, folder: str, head: VitaCLIPTextHead) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=world)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
-    return argparse.ArgumentParser(description=__doc__.split('\n')[0]).parse_args()
+    return argparse.ArgumentParser(
+        description=(__doc__ or '').partition('\n')[0]).parse_args()
 
 
 def main() -> None:

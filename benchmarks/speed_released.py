@@ -31,7 +31,8 @@ def load_code(folder: Path):
                         'training/VitaCLIP_model.py')
     # It takes `packaging` from pkg_resources, which newer setuptools no longer have.
     before = sys.modules.get('pkg_resources')
-    sys.modules['pkg_resources'] = types.SimpleNamespace(packaging=packaging)
+    sys.modules['pkg_resources'] = stand_in = types.ModuleType('pkg_resources')
+    vars(stand_in)['packaging'] = packaging
     sys.path.insert(0, str(training))
     try:
         return importlib.import_module('VitaCLIP_model')

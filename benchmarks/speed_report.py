@@ -2,6 +2,7 @@
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import vita_mm
 import speed_measure as measure
@@ -65,16 +66,18 @@ class Results:
     def __init__(self, path: Path, stamp: dict, machine: dict, again: list[str]
                  ) -> None:
         self.path = path
-        self.sets = read_json(path) or []
+        content: Any = read_json(path)  # a list
+        self.sets: list[dict] = content or []
         own = [one for one in self.sets if one['stamp'] == stamp]
-        self.own = own[0] if own else dict(stamp=stamp, machine=machine, rows=[])
+        self.own: dict = own[0] if own else dict(stamp=stamp, machine=machine, rows=[])
         if not own:
             self.sets.append(self.own)
         self.own['machine'] = machine
-        self.rows = self.own['rows']
+        self.rows: list[dict] = self.own['rows']
         self.rows[:] = [row for row in self.rows if row['part'] not in again]
 
-    def find(self, part: str, what: str, opponent: str | None = None) -> dict | None:
+    def find(self, part: str, what: str, opponent: str | None = None
+             ) -> dict[str, Any] | None:
         return next((row for row in self.rows if (part, what, opponent) == (
             row['part'], row['what'], row.get('opponent'))), None)
 
@@ -84,7 +87,8 @@ class Results:
 
     def add_pair(self, comparison: Comparison, ours: Figures, opponent: Figures
                  ) -> None:
-        row = self.find(comparison.part, comparison.what, comparison.opponent)
+        row: dict[str, Any] | None = self.find(
+            comparison.part, comparison.what, comparison.opponent)
         if row is None:
             row = dict(part=comparison.part, what=comparison.what,
                        opponent=comparison.opponent, figure=comparison.figure,
@@ -148,7 +152,7 @@ def facts_of(rows: list[dict]) -> list[tuple[str, ...]]:
 def line_of(row: dict) -> tuple[str, ...]:
     main, wall = row['ratios'][row['figure']], row['ratios'].get('wall')
     unit = 'GiB' if row['figure'] == 'GiB' else 's'
-    reached = {True: 'reached', False: 'missed'}.get(row.get('reached'), '')
+    reached = {True: 'reached', False: 'missed', None: ''}[row.get('reached')]
     return (row['what'], row['opponent'], f'{main["ours"]:.3g} {unit}',
             f'{main["opponent"]:.3g} {unit}', f'{main["ratio"]:.2f}',
             f'{main["low"]:.2f}-{main["high"]:.2f}',

@@ -6,8 +6,8 @@ import pytest
 from vita_mm.errors import UserError
 from vita_mm.harness.run.records import Inputs, Manifest
 
-INPUTS = dict(config={'model.type': "'VitaCLIP'"}, code={'a.py': '12'}, data={'train': 'ab'},
-              clip={'pretrained': 'cd'}, weights=None, missing=None)
+INPUTS = dict(config={'model.type': "'VitaCLIP'"}, code={'a.py': '12'},
+              data={'train': 'ab'}, clip={'pretrained': 'cd'}, weights=None, missing=None)
 # As written before there was a schema.
 OLDER = dict(name='my/seed1', inputs=INPUTS, seed=1, suite='mini', parent=None,
              trained=None)
@@ -23,7 +23,8 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path):
 
 
 def test_a_manifest_of_before_the_schema_is_read():
-    found = Manifest.parse(dict(OLDER, frames=8, inputs=dict(INPUTS, gone='x')), 'run.json')
+    found = Manifest.parse(dict(OLDER, frames=8, inputs=dict(INPUTS, gone='x')),
+                           'run.json')
     assert found.inputs == Inputs(**INPUTS) and found.inputs.looks == {}
     assert found.seed == 1 and found.version == 1
 

@@ -210,7 +210,7 @@ def test_windows_of_a_long_clip_are_rolled_each_for_itself(build_model):
     for window in (slice(0, 4), slice(4, 8)):
         # The time embedding is stretched over the whole clip.
         embedded = model.backbone.embed(video)[:, window]
-        model.backbone.embed = lambda _: embedded
+        model.backbone.embed = lambda _, embedded=embedded: embedded
         part = rollout(trace(model.backbone, video[:, :, window]))
         del model.backbone.embed
         found = whole[:, window] / whole[:, window].sum((1, 2), keepdim=True)

@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, HOOKS, MODELS
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
-from vita_mm.engine import ExactResumeHook, FiniteHook, StepScheduleHook
+from vita_mm.engine import ExactResumeHook, FiniteHook
 from vita_mm.errors import UserError
 
 CLIPS = 12

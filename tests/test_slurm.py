@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.slurm, pytest.mark.skipif(
     bool(slurm_cluster.missing()),
     reason=f'needs {", ".join(slurm_cluster.missing())} (Debian: slurm-wlm, munge)')]
 
-# In the place of vita_mm.harness.run.execute: counts to the number in "steps", a step each
-# half second, and goes on where it was stopped.
+# In the place of vita_mm.harness.run.execute: counts to the number in "steps", a step
+# each half second, and goes on where it was stopped.
 RUNS = """
 import os, signal, sys, time
 from pathlib import Path
@@ -147,7 +147,7 @@ def test_warning_signal_requeues_until_the_timeout(start, make_job):
     for number in range(2):
         wait_for_step(job, 2 * number + 2)
         subprocess.run(['scancel', '--signal', 'USR2', handle.job_id], check=True)
-        wait_until(lambda: job.log.read_text().count('stopped') > number)
+        wait_until(lambda number=number: job.log.read_text().count('stopped') > number)
     outcome = wait(handle)
     assert outcome == Outcome(124, 'stopped after 8 s, its timeout')
     assert job.log.read_text().count('from') == 3

@@ -3,7 +3,6 @@ import errno
 import io
 import multiprocessing
 import os
-import subprocess
 import sys
 import time
 from types import SimpleNamespace

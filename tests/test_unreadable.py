@@ -43,7 +43,8 @@ def test_in_training_another_sample_stands_in_the_same_at_each_run(videos):
     first, again = data[key], data[key]
     assert torch.equal(first['inputs'], again['inputs'])
     sample = first['data_samples']
-    assert 'the video' in sample.stands_in and '1.mp4 cannot be decoded' in sample.stands_in
+    assert 'the video' in sample.stands_in
+    assert '1.mp4 cannot be decoded' in sample.stands_in
     others = {data[key._replace(epoch=epoch)]['inputs'].numpy().tobytes()
               for epoch in range(8)}
     assert len(others) > 3  # another one in another epoch
@@ -73,7 +74,8 @@ def test_the_union_of_lists_has_each_video_once_and_knows_its_lists(videos):
 
 def test_lists_that_disagree_on_a_label_are_refused(videos):
     (videos / 'b.txt').write_text('3.mp4 1\n')
-    with pytest.raises(UserError, match='b.txt, line 1: .*3.mp4 has the label 1 here and 0'):
+    with pytest.raises(UserError,
+                       match='b.txt, line 1: .*3.mp4 has the label 1 here and 0'):
         dataset(videos, 'a', 'b')
 
 
@@ -185,7 +187,8 @@ def test_a_run_names_and_counts_them(config, processes):
         assert f'epoch {epoch}: 1 of 8 training videos were replaced' in done.stdout
     assert 'train/3.mp4 cannot be decoded' in done.stdout
     rows = scalars(work_dir)
-    assert [row['data/substituted'] for row in rows if 'data/substituted' in row] == [1, 1]
+    assert [row['data/substituted'] for row in rows
+            if 'data/substituted' in row] == [1, 1]
     validation = [row for row in rows if 'acc/top1' in row][-1]
     assert validation['acc/videos_read'] == 5
     assert validation['acc/videos_unreadable'] == 1

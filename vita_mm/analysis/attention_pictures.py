@@ -9,6 +9,7 @@ import torch
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 from mmengine.dataset import pseudo_collate
 from PIL import Image
@@ -80,9 +81,9 @@ def draw_frames(frames: np.ndarray, heats: list[Heat], title: str, path: Path) -
         (heat.title, overlay(frames, heat.maps)) for heat in heats]
     count = len(frames)
     figure = Figure(figsize=(1.25 * count + 0.6, 1.33 * len(rows) + 0.5),
-                    layout='constrained')
+                    layout=ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.05, hspace=0,
+                                                   wspace=0))
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.05, hspace=0, wspace=0)
     figure.suptitle(literal(title), fontsize=11)
     for line, (name, images) in zip(figure.subplots(len(rows), count, squeeze=False),
                                     rows):

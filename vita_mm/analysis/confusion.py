@@ -17,6 +17,7 @@ import csv
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -71,13 +72,15 @@ class Confusion:
         number = scores.shape[1]
         best = np.argsort(scores, axis=1)[:, -5:]
         hits = (best == labels[:, None]).any(axis=1)
+        # MMAction2 (1.2.0) says that it returns a dict.
+        matrix = cast(torch.Tensor, ConfusionMatrix.calculate(
+            torch.from_numpy(best[readable, -1]), labels[readable], number))
         return cls(
             classes=[str(index) for index in range(number)] if classes is None
             else list(classes),
             videos=np.bincount(labels, minlength=number),
             top5=np.bincount(labels[hits], minlength=number),
-            matrix=ConfusionMatrix.calculate(torch.from_numpy(best[readable, -1]),
-                                             labels[readable], number).numpy())
+            matrix=matrix.numpy())
 
     @classmethod
     def read(cls, folder: Path) -> 'Confusion':
@@ -234,7 +237,7 @@ def draw_accuracies(axes, confusion: Confusion) -> None:
 def draw_worst(axes, confusion: Confusion) -> None:
     """The classes with the lowest accuracy, those of more videos first among equals."""
     table = confusion.per_class.assign(right=np.diag(confusion.matrix))
-    table = table[table.videos > 0].sort_values(
+    table = table.loc[table.videos > 0].sort_values(
         ['top1', 'videos'], ascending=[True, False], kind='stable').head(LISTED)
     draw_list(axes, [short(name) for name in table['class']], table.right, table.videos,
               RIGHT[-1])

@@ -3,6 +3,7 @@ import logging
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -203,6 +204,9 @@ def inputs_of(config: Config) -> torch.Tensor:
     steps = {key: value for step in evaluation_pipeline(config)
              for key, value in step.items()}
     size = steps.get('crop_size') or steps.get('scale')
+    if size is None:
+        raise UserError(f'the pipelines of {config.filename} do not say how large a view '
+                        'is: no step has a crop_size or a scale')
     height, width = (size, size) if isinstance(size, int) else size[::-1]
     frames = frames_of(config)
     if steps.get('input_format') == 'NCTHW':
@@ -250,7 +254,7 @@ def skipped(model: Any, frames: int) -> int:
     made = (list(backbone.prompts[-1](tokens[:, :, 0]).values())
             if backbone.prompts else [])
     cls, every = (
-        multiply_adds(lambda: backbone.layer(block, tokens, made, outputs=wanted))
+        multiply_adds(partial(backbone.layer, block, tokens, made, outputs=wanted))
         for wanted in (1, None))
     return every - cls
 

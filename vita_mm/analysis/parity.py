@@ -6,8 +6,13 @@ import numpy as np
 import torch
 
 from vita_mm.errors import UserError
-from vita_mm.models import VitaCLIP
-from vita_mm.models.vita_clip.checkpoints import read_released, to_released, trained_matches
+from vita_mm.models import VitaCLIP, VitaCLIPVisionTransformer
+from vita_mm.models.vita_clip.checkpoints import (
+    join_layers,
+    read_released,
+    to_released,
+    trained_matches,
+)
 
 LOGIT_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
 
@@ -30,7 +35,9 @@ def build_model(case: Path, settings: dict) -> VitaCLIP:
         clip=released.clip,
         backbone=dict(type='VitaCLIPVisionTransformer', **released.backbone),
         cls_head=dict(type='VitaCLIPTextHead', **released.cls_head))
-    model.to(released.clip.model.visual.proj.dtype)
+    proj = released.clip.model.visual.proj
+    assert proj is not None  # every CLIP that fits has one
+    model.to(proj.dtype)
     model.load_state_dict(released.state_dict())
     return model
 
@@ -64,13 +71,13 @@ def check_case(case: Path, device: str) -> tuple[float, float | None]:
     if not expected:
         return logit_error, None
     torch.nn.functional.cross_entropy(logits, arrays['label'].long()).backward()
-    matches = trained_matches(len(model.backbone.prompts))
-    ours = to_released({name: parameter.grad.cpu()
-                        for name, parameter in model.named_parameters()}, matches)
-    stacked = [ours.pop(f'visual.blocks.{layer}.global_prompts', None)
-               for layer in range(len(model.backbone.prompts))]
-    if stacked[0] is not None:
-        ours['visual.global_prompts'] = torch.stack(stacked)
+    backbone = model.backbone
+    assert isinstance(backbone, VitaCLIPVisionTransformer)
+    assert backbone.prompts is not None
+    num_layers = len(backbone.prompts)
+    gradients = {name: parameter.grad.cpu() for name, parameter
+                 in model.named_parameters() if parameter.grad is not None}
+    ours = join_layers(to_released(gradients, trained_matches(num_layers)), num_layers)
     if ours.keys() != expected.keys():
         raise UserError(f'{case}: gradients differ in names: '
                         + ', '.join(sorted(ours.keys() ^ expected.keys())))

@@ -27,11 +27,10 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_config_options(parser: argparse.ArgumentParser, name: str = '--cfg-options',
-                       default: dict | None = {},
                        help: str = 'overrides, such as train_cfg.max_epochs=2'
                        ) -> None:
     parser.add_argument(name, nargs='+', metavar='KEY=VALUE', action=KeyValues,
-                        default=default, help=help)
+                        default={}, help=help)
 
 
 def positive(kind: type):

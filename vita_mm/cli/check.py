@@ -37,6 +37,7 @@ def show(report: dict) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
     from vita_mm.data.check import FAULTS
     from vita_mm.errors import printable
     table = Table(title=Text(printable(' '.join(report['annotations']))))

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from .arguments import add_common_arguments
 
-
 TABLE = 'confusion.csv'
 NO_COUNT = ("{}: its test_evaluator does not count classes; confusion needs one of "
             "dict(type='VideoAccMetric')")
@@ -96,6 +95,7 @@ def evaluate(args: argparse.Namespace) -> Path:
         UserError: if the evaluation counts no classes.
     """
     from mmengine.dist import is_main_process
+
     from vita_mm.engine.runs import evaluate
     from vita_mm.errors import UserError
     from vita_mm.io.checkpoints import find_checkpoint, read_tensors
@@ -121,6 +121,7 @@ def count(args: argparse.Namespace) -> dict:
     """The confusions of predictions that were dumped, by split."""
     from mmaction.registry import METRICS
     from mmengine.registry import init_default_scope
+
     from vita_mm.data import VideoAccMetric
     from vita_mm.errors import UserError
     from vita_mm.io.predictions import read_predictions
@@ -140,7 +141,7 @@ def count(args: argparse.Namespace) -> dict:
         metric = METRICS.build(evaluator)
         if isinstance(metric, VideoAccMetric):
             metric.dataset_meta = dict(classes=classes)
-            metric.process(None, samples)
+            metric.process([], samples)
             metric.evaluate(len(samples))
             found.update(metric.take_confusions())
     if not found:
@@ -176,6 +177,7 @@ def show(confusion, place: Path, topk: int) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
     from vita_mm.analysis.confusion import summary
     table = Table('class', 'taken for', 'videos', 'share', title=' '.join(
         [*place.parts, summary(confusion)]))

@@ -56,6 +56,7 @@ def main(args: argparse.Namespace) -> None:
 
 def from_released(args: argparse.Namespace) -> None:
     import json
+
     from vita_mm.description import describe
     from vita_mm.errors import UserError
     from vita_mm.io.checkpoints import write_atomically
@@ -127,6 +128,7 @@ def build_empty(args: argparse.Namespace, system):
     """The config that was given, and its model to fill."""
     from mmaction.registry import MODELS
     from mmaction.utils import register_all_modules
+
     from vita_mm.engine.runs import load_config
     from vita_mm.errors import UserError
     from vita_mm.inference import parse_clip

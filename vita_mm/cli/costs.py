@@ -20,6 +20,7 @@ def main(args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
     from rich.progress import track
+
     from vita_mm.analysis.costs import ROWS, count, report, row_of
     from vita_mm.io.files import replacing
     chosen = [row_of(config) for config in args.configs] or ROWS

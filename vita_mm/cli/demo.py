@@ -31,6 +31,7 @@ def main(args: argparse.Namespace) -> int:
     # Late, for they take seconds: --help does not wait for them.
     import torch
     from mmengine.registry import init_default_scope
+
     from vita_mm.harness.beside import compare, on_its_own_set, read_trained, zero_shot
     from vita_mm.mini import build
 

@@ -19,6 +19,7 @@ def main(args: argparse.Namespace) -> int:
     from mmaction.utils import register_all_modules
     from rich.console import Console
     from rich.table import Table
+
     from vita_mm.analysis.parity import GRADIENT_TOLERANCE, LOGIT_TOLERANCE, check_case
     from vita_mm.errors import UserError
     cases = sorted(path.with_suffix('') for path in args.dir.glob('*.json'))

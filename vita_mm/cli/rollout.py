@@ -64,6 +64,7 @@ def main(args: argparse.Namespace) -> int:
 def draw_all(args: argparse.Namespace, predictor, frozen, tracking) -> int:
     """Draw every video; how many could not be read."""
     from rich.progress import track
+
     from vita_mm.analysis.attention_pictures import draw_video
     from vita_mm.errors import UserError
     failed = 0

@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--only', metavar='PATTERN', help="such as 'table6/*' or fig4")
     parser.add_argument('--seeds', type=int,
                         help="how many; default as last time, at first the suite's")
-    add_config_options(parser, default=None,
-                       help='overrides of every config, such as model.clip.pretrained='
-                       'FILE; default as last time')
+    add_config_options(parser, help='overrides of every config, such as '
+                       'model.clip.pretrained=FILE; default as last time')
+    parser.set_defaults(cfg_options=None)
     parser.add_argument('--timeout', type=float, help='seconds that one run may take')
     parser.add_argument('--trust-code', action='store_true',
                         help='keep results although the code has changed since')
@@ -94,6 +94,7 @@ def make_executor(args: argparse.Namespace):
 def show_plan(plan, args: argparse.Namespace, console) -> None:
     from rich import box
     from rich.table import Table
+
     from vita_mm.harness.report.report import shown
     from vita_mm.harness.run.estimate import Estimates, say_time
 
@@ -127,6 +128,7 @@ def show_plan(plan, args: argparse.Namespace, console) -> None:
 
 def run(suite, args: argparse.Namespace, console) -> int:
     from rich.text import Text
+
     from vita_mm.harness.report.gather import gather
     from vita_mm.harness.report.publish import Publisher
     from vita_mm.harness.report.report import shown
@@ -167,9 +169,9 @@ def prepare(command: str) -> None:
     import subprocess
     import sys
 
-    from vita_mm.io.processes import die_with_parent
     from vita_mm.errors import UserError
     from vita_mm.io.files import locate
+    from vita_mm.io.processes import die_with_parent
 
     first, *rest = shlex.split(command)
     script = [locate(first)] if first.endswith('.py') else [str(MAIN), first]
@@ -203,6 +205,7 @@ def main(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from rich.console import Console
+
     from vita_mm.harness.spec.suite import read_suite
     from vita_mm.io.files import lock
 

@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     import torch.distributed
+
     from vita_mm.engine.runs import evaluate, read_config
     from vita_mm.io.checkpoints import find_checkpoint, read_tensors
 

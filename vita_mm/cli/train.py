@@ -33,6 +33,7 @@ def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -
 
 def main(args: argparse.Namespace) -> None:
     import torch.distributed
+
     from vita_mm.engine.recipe import prepare_work_dir
     from vita_mm.engine.runs import build_runner, read_config
     from vita_mm.systems import check_verb, find_system

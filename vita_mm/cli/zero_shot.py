@@ -41,6 +41,7 @@ def main(args: argparse.Namespace) -> None:
     # Late, for they take seconds: --help does not wait for them.
     import torch.distributed
     from mmengine.registry import init_default_scope
+
     from vita_mm.engine.runs import default_work_dir
     from vita_mm.harness.beside import compare, read_trained, zero_shot
     from vita_mm.io.digests import TRUST

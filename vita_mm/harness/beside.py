@@ -15,8 +15,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vita_mm.engine.runs import (evaluate, join_group, keep_test_only, load_config,
-                                 override, use_trained_model)
+from vita_mm.engine.runs import (
+    evaluate,
+    join_group,
+    keep_test_only,
+    load_config,
+    override,
+    use_trained_model,
+)
 from vita_mm.engine.selection import find_selection, say
 from vita_mm.engine.variants import read_dataset
 from vita_mm.errors import UserError

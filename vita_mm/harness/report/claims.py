@@ -1,6 +1,7 @@
 """The paper's claims, checked on what was measured."""
 import statistics
 from collections.abc import Callable
+from typing import Any, cast
 
 from scipy.stats import ttest_1samp
 
@@ -30,8 +31,10 @@ def check_claim(claim: Claim, result: TableResult) -> Check:
         name for entry in claim.rows
         for name in (entry if isinstance(entry, list) else [entry])))
     cells = {name: result.cell(name, claim.column) for name in names}
+    measured = {name: cell for name, cell in cells.items()
+                if cell is not None and cell.state == DONE}
     lacking = [f'{name}: {cell.state if cell else "no such number"}'
-               for name, cell in cells.items() if cell is None or cell.state != DONE]
+               for name, cell in cells.items() if name not in measured]
     if lacking:
         return Check(claim, 'not run', '; '.join(lacking))
     steps = KINDS[claim.kind](claim, result)
@@ -39,7 +42,8 @@ def check_claim(claim: Claim, result: TableResult) -> Check:
     if unpaired:
         return Check(claim, 'not run', f'no seed in common: {"; ".join(unpaired)}')
     seeds = min(map(len, steps.values()))
-    videos = sorted({cell.videos for cell in cells.values() if cell.videos is not None})
+    videos = sorted({cell.videos for cell in measured.values()
+                     if cell.videos is not None})
     tests = {text: p_value(step) for text, step in steps.items()}
     details = [f'{text}: {say(step, seeds > 1)}' for text, step in steps.items()]
     if claim.kind == 'greater' and len(steps) > 1:
@@ -67,10 +71,12 @@ def differences(result: TableResult, column: str, above: str, below: str
 
     A row in which nothing is trained has one value, which goes with every seed.
     """
-    values = []
+    values: list[tuple[dict[int, float], bool]] = []
     for name in (above, below):
         row = next(entry.row for entry in result.rows if entry.row.name == name)
-        values.append((result.cell(name, column).values, row.train is None))
+        cell = result.cell(name, column)
+        assert cell is not None  # else check_claim says what is lacking
+        values.append((cell.values, row.train is None))
     (high, high_fixed), (low, low_fixed) = values
     if high_fixed and not low_fixed:
         high = dict.fromkeys(low, next(iter(high.values())))
@@ -93,15 +99,16 @@ def greater(claim: Claim, result: TableResult) -> Steps:
 
 def saturates(claim: Claim, result: TableResult) -> Steps:
     """``at`` above the first row, no later one above ``at`` by more than allowed."""
-    place = claim.rows.index(claim.at)
+    at = claim.at
+    assert at is not None  # see Claim
+    place = claim.rows.index(at)
     steps = {}
     if place:
         first = claim.rows[0]
-        steps[f'{claim.at} - {first}'] = differences(
-            result, claim.column, claim.at, first)
+        steps[f'{at} - {first}'] = differences(result, claim.column, at, first)
     for later in claim.rows[place + 1:]:
-        lost = differences(result, claim.column, claim.at, later)
-        steps[f'{claim.at} + {claim.tolerance:g} - {later}'] = [
+        lost = differences(result, claim.column, at, later)
+        steps[f'{at} + {claim.tolerance:g} - {later}'] = [
             claim.tolerance + difference for difference in lost]
     return steps
 
@@ -120,7 +127,9 @@ def p_value(step: list[float]) -> float:
         return 1.0
     if max(step) - min(step) < EQUAL:
         return 0.5 ** len(step) if step[0] > EQUAL else 1.0
-    return float(ttest_1samp(step, 0, alternative='greater').pvalue)
+    # SciPy (1.17) declares no attributes of its result.
+    found = cast(Any, ttest_1samp(step, 0, alternative='greater'))
+    return float(found.pvalue)
 
 
 def say(step: list[float], tested: bool) -> str:
@@ -136,9 +145,8 @@ def order_agreement(result: TableResult, column: str) -> tuple[int, int]:
     Pairs of rows with a measured and a published number, where the published ones
     differ; equal measured ones are not in the paper's order.
     """
-    cells = [cell for row in result.rows if (cell := row.cells.get(column))
-             and cell.state == DONE and cell.paper is not None]
-    pairs = [(first.mean - second.mean, first.paper.value - second.paper.value)
-             for place, first in enumerate(cells) for second in cells[:place]]
+    rows = list(result.comparable(column).values())
+    pairs = [(first[0] - second[0], first[1] - second[1])
+             for place, first in enumerate(rows) for second in rows[:place]]
     pairs = [(ours, paper) for ours, paper in pairs if paper]
     return sum(ours * paper > 0 for ours, paper in pairs), len(pairs)

@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from vita_mm.analysis.pictures import literal
 from vita_mm.harness.spec.published import read_published
-from vita_mm.harness.spec.suite import Suite
+from vita_mm.harness.spec.suite import Number, Suite
 
 from .results import DONE, Cell, RowResult, TableResult
 from .tables import title_of
@@ -22,27 +22,27 @@ def draw(result: TableResult, suite: Suite) -> Figure | None:
     asked = result.table.figure
     if asked is None:
         return None
-    return KINDS[asked['kind']](result, suite)
+    return KINDS[asked['kind']](asked, result, suite)
 
 
-def lines(result: TableResult, suite: Suite) -> Figure | None:
+def lines(asked: dict, result: TableResult, suite: Suite) -> Figure | None:
     """The first column over ``x``, a line for each series, bars over the seeds.
 
     A series of a single row, a baseline, is a horizontal line.
     """
     column = next(iter(result.table.columns.values()))
-    series: dict[str | None, list[RowResult]] = {}
+    series: dict[str | None, list[tuple[Number, RowResult]]] = {}
     for row in result.rows:
         if row.row.x is not None:
-            series.setdefault(row.row.series, []).append(row)
+            series.setdefault(row.row.series, []).append((row.row.x, row))
     baselines = {name for name, rows in series.items()
                  if len(rows) == 1 and len(series) > 1}
     # Equal steps: the values double, and there may be a 0.
-    ticks = sorted({row.row.x for name, rows in series.items() for row in rows
+    ticks = sorted({x for name, rows in series.items() for x, _ in rows
                     if name not in baselines})
     figure, (axes,) = canvas(result, suite, 1)
     for place, (name, rows) in enumerate(series.items()):
-        points = [(row.row.x, cell) for row in rows
+        points = [(x, cell) for x, row in rows
                   if (cell := measured(row, column.name)) is not None]
         style = dict(color=COLOURS[place % len(COLOURS)], label=name and literal(name))
         if points and name in baselines:
@@ -57,20 +57,20 @@ def lines(result: TableResult, suite: Suite) -> Figure | None:
         return None
     axes.set_xticks(range(len(ticks)), [f'{x:g}' for x in ticks])
     axes.set_xlim(-0.3, len(ticks) - 0.7)
-    axes.set_xlabel(literal(result.table.figure['x']))
+    axes.set_xlabel(literal(asked['x']))
     axes.set_ylabel(literal(title_of(column)))
     if len(series) > 1:
         axes.legend(frameon=False)
     return figure
 
 
-def trade_off(result: TableResult, suite: Suite) -> Figure | None:
+def trade_off(asked: dict, result: TableResult, suite: Suite) -> Figure | None:
     """A panel for each column in ``y``, over the column ``x``.
 
     Horizontal bars are over the seeds, vertical ones over the splits. The paper's own
     points are there only where numbers can be compared with it.
     """
-    x, ys = result.table.figure['x'], result.table.figure['y']
+    x, ys = asked['x'], asked['y']
     columns = result.table.columns
     figure, panels = canvas(result, suite, len(ys))
     for y, axes in zip(ys, panels):

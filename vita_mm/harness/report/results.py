@@ -70,9 +70,11 @@ class Cell:
             return 'no published figure'
         if suite.compared != 'values':
             return 'protocol differs'
-        if abs(self.delta) <= self.tolerance(row) + 1e-9:
+        delta = self.delta
+        assert delta is not None  # what is done has values
+        if abs(delta) <= self.tolerance(row) + 1e-9:
             return 'reproduced'
-        return 'above' if self.delta > 0 else 'below'
+        return 'above' if delta > 0 else 'below'
 
 
 @dataclass
@@ -92,6 +94,12 @@ class TableResult:
     def cell(self, row: str, column: str) -> Cell | None:
         return next(result.cells.get(column) for result in self.rows
                     if result.row.name == row)
+
+    def comparable(self, column: str) -> dict[str, tuple[float, float]]:
+        """Ours and the paper's, for the rows that have both."""
+        return {row.row.name: (cell.mean, cell.paper.value) for row in self.rows
+                if (cell := row.cells.get(column)) and cell.state == DONE
+                and cell.paper is not None and cell.mean is not None}
 
 
 def others_of(table: Table, published: dict[tuple[str, str, str], Figure]

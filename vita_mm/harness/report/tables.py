@@ -1,6 +1,6 @@
 """Tables as text, CSV and LaTeX: what was measured, beside what was published."""
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from pandas import DataFrame
 
@@ -33,10 +33,10 @@ def printed(suite: Suite, result: TableResult) -> DataFrame:
             texts = texts_of(suite, result, row, column.name, figures)
             line |= {head(column, part): texts.get(part, NONE)
                      for part in parts[column.name]}
-        cells = row.cells.values() if row else []
+        cells = row.cells.values() if row else ()
         line['videos'] = joined(videos(cell) for cell in cells)
-        line['tolerance'] = joined(f'{cell.tolerance(row.row):g}' for cell in cells
-                                   if cell.paper is not None)
+        line['tolerance'] = NONE if row is None else joined(
+            f'{cell.tolerance(row.row):g}' for cell in cells if cell.paper is not None)
         lines.append(line)
     frame = DataFrame(lines)
     if suite.compared == 'values' and any(len(part) > 1 for part in parts.values()):
@@ -45,7 +45,7 @@ def printed(suite: Suite, result: TableResult) -> DataFrame:
 
 
 def entries(suite: Suite, result: TableResult
-            ) -> Iterator[tuple[str, RowResult | None, dict[str, Figure]]]:
+            ) -> Iterator[tuple[str, RowResult | None, Mapping[str, Figure | None]]]:
     """Label, row of the suite and published figures of each line.
 
     With ``compared: values`` the paper's other rows, which have no row of the suite,
@@ -86,16 +86,16 @@ def parts_of(suite: Suite, result: TableResult, column: str) -> list[str]:
         return ['ours']
     if suite.compared == 'values':
         return ['paper', 'ours', DIFFERENCE, 'verdict']
-    ranked = len(comparable(result, column)) > 1
+    ranked = len(result.comparable(column)) > 1
     return ['ours', *(RANKS if ranked else ()), 'verdict']
 
 
 def texts_of(suite: Suite, result: TableResult, row: RowResult | None, column: str,
-             figures: dict[str, Figure]) -> dict[str, str]:
+             figures: Mapping[str, Figure | None]) -> dict[str, str]:
     """Every part of a column in one line that there is."""
     texts = {}
-    if figures.get(column) is not None:
-        texts['paper'] = paper(figures[column])
+    if (figure := figures.get(column)) is not None:
+        texts['paper'] = paper(figure)
         texts['verdict'] = ABSENT
     if row is None:
         return texts | {'ours': ABSENT}
@@ -106,19 +106,13 @@ def texts_of(suite: Suite, result: TableResult, row: RowResult | None, column: s
     texts['verdict'] = cell.verdict(suite, row.row)
     if cell.state == DONE and cell.paper is not None:
         texts[DIFFERENCE] = f'{cell.delta:+.{cell.column.digits}f}'
-    both = comparable(result, column)
+    both = result.comparable(column)
     if row.row.name in both:
         for side, part in enumerate(RANKS):
             above = [pair for pair in both.values()
                      if pair[side] > both[row.row.name][side]]
             texts[part] = str(len(above) + 1)
     return texts
-
-
-def comparable(result: TableResult, column: str) -> dict[str, tuple[float, float]]:
-    """Ours and the paper's, for the rows that have both."""
-    return {row.row.name: (cell.mean, cell.paper.value) for row in result.rows
-            if (cell := row.cells.get(column)) and cell.state == DONE and cell.paper}
 
 
 def head(column: Column, part: str) -> str:

@@ -5,6 +5,7 @@ whose versions a run records. A name that a package's ``__init__`` passes on lea
 module that defines it, so that the modules beside that one do not count.
 """
 import ast
+import copy
 import functools
 import hashlib
 import importlib.util
@@ -110,9 +111,10 @@ class Closure:
 
     def add(self, module: str) -> None:
         """Take in a module and what it imports; of those in ``PATHS`` their part."""
-        if module in self.trees or self.file_of(module) is None:
+        file = self.file_of(module)
+        if file is None or module in self.trees:
             return
-        tree = parse(self.file_of(module))
+        tree = parse(file)
         if module in PATHS:
             tree = reduced(tree, PATHS[module])
         self.trees[module] = tree
@@ -143,9 +145,10 @@ class Closure:
         self.seen.add((module, name))
         if not self.is_package(module) or not module.startswith(OURS):
             self._enter(module)
-        if not self.is_package(module):
+        file, submodule = self.file_of(module), f'{module}.{name}'
+        if file is None or not self.is_package(module):
             return
-        tree, submodule = parse(self.file_of(module)), f'{module}.{name}'
+        tree = parse(file)
         sources = list(self.sources(module, tree, name))
         for source, original in sources:
             self.follow(source, original)
@@ -178,7 +181,7 @@ class Closure:
 
     def origin(self, module: str, node: ast.ImportFrom) -> str:
         """The module that an import in another names, however it does."""
-        if not node.level:
+        if node.module and not node.level:
             return node.module
         parts = module.split('.')
         parts = parts[:len(parts) - node.level + self.is_package(module)]
@@ -203,7 +206,7 @@ class Closure:
         if spec is None:
             return None
         places = list(spec.submodule_search_locations or ())
-        file = Path(spec.origin) if spec.has_location else None
+        file = Path(spec.origin) if spec.has_location and spec.origin else None
         for name in rest:
             choices = [choice for place in places for choice in (
                 Path(place, name, '__init__.py'), Path(place, f'{name}.py'))]
@@ -235,8 +238,7 @@ def find_registered() -> dict[str, list[str]]:
         registry = waiting.pop()
         waiting += registry.children.values()
         for name, value in registry.module_dict.items():
-            found.setdefault(name, []).append(
-                getattr(value, '__module__', None))
+            found.setdefault(name, []).append(getattr(value, '__module__', ''))
     return found
 
 
@@ -291,8 +293,9 @@ def reduced(tree: ast.Module, names: tuple[str, ...]) -> ast.Module:
             aliases = [alias for alias in node.names if (
                 alias.asname or alias.name.partition('.')[0]) in used]
             if aliases:
-                body.append(type(node)(**{**dict(ast.iter_fields(node)),
-                                          'names': aliases}))
+                part = copy.copy(node)
+                part.names = aliases
+                body.append(part)
         elif any(known.get(name) is node for name in used):
             body.append(node)
     return ast.Module(body, [])

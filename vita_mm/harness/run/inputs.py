@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmaction.registry import DATASETS
 from mmengine.config import Config
@@ -53,7 +53,7 @@ class Part(NamedTuple):
         paths: dotted key to what may be a file.
     """
     value: object
-    settings: object
+    settings: Any
     leaves: dict[str, str]
     types: dict[str, str | type]
     paths: dict[str, str]
@@ -83,7 +83,8 @@ class InputFinder:
         leaves = dict(precision=repr(config.get('precision') or 'float32'))
         for part in parts.values():
             leaves.update(part.leaves)
-        found = dict(data={}, looks={}, clip={}, missing=None)
+        found: dict[str, dict[str, str]] = dict(data={}, looks={}, clip={})
+        missing = None
         try:
             self._find_files(found, parts,
                              'test' if config.get('train_cfg') is None else 'train')
@@ -91,8 +92,10 @@ class InputFinder:
             if weights:
                 found['data']['load_from'] = self._digest(weights) or weights
         except (UserError, OSError) as error:
-            found['missing'] = str(error)
-        return Inputs(config=leaves, code=self._find_code(parts, config), **found)
+            missing = str(error)
+        return Inputs(config=leaves, code=self._find_code(parts, config),
+                      data=found['data'], looks=found['looks'], clip=found['clip'],
+                      missing=missing)
 
     def code_of(self, config: Config) -> dict[str, str]:
         """The digests of the code alone, see :class:`Inputs`."""
@@ -129,7 +132,8 @@ class InputFinder:
         return {**self._code[types, plugins], **stock_libraries(
             kind for name, kind in model.items() if DECIDES.fullmatch(name))}
 
-    def _find_files(self, found: dict, parts: dict[str, Part], loop: str) -> None:
+    def _find_files(self, found: dict[str, dict[str, str]], parts: dict[str, Part],
+                    loop: str) -> None:
         settings = {key: part.settings for key, part in parts.items()}
         data = found['data']
         for name in ('arch', 'pretrained'):
@@ -141,7 +145,8 @@ class InputFinder:
                         if (digest := self._digest(path)))
         classes = lookup(settings, 'model.cls_head.classes')
         if isinstance(classes, (str, list, tuple)):
-            data['classes'] = digest_text(repr(read_classes(classes)))
+            names = classes if isinstance(classes, str) else list(classes)
+            data['classes'] = digest_text(repr(read_classes(names)))
         if loop == 'test':
             data.update(self._digest_protocol(settings))
         loader = settings.get(f'{loop}_dataloader')
@@ -154,9 +159,9 @@ class InputFinder:
         evaluator = settings.get('test_evaluator')
         candidates = evaluator.get('candidates') if isinstance(evaluator, dict) else None
         for number, file in enumerate(candidates or [], 1):
-            if self._digest(file) is None:
+            if (digest := self._digest(file)) is None:
                 raise UserError(f'cannot read {file}, a list of candidates')
-            yield f'candidates {number}', self._digest(file)
+            yield f'candidates {number}', digest
         prompts = lookup(settings, 'test_cfg.prompts')
         for name, templates in prompts.items() if isinstance(prompts, dict) else ():
             yield f'prompts {name}', digest_text(repr(read_templates(templates)))

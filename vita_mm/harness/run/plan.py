@@ -242,8 +242,11 @@ class Plan:
             inputs = with_config(inputs, {key: value for key, value
                                           in inputs.config.items() if key != SEED})
         content = identity(inputs, trained and trained.content)
-        names = (names_of_training if trains else names_of_test)(
-            path, changes or {}, content)
+        if trains:
+            assert path is not None  # trainings are of a file
+            names = names_of_training(path, changes or {}, content)
+        else:
+            names = names_of_test(path, changes or {}, content)
         own = [] if path is None else [folder_of(find_config(path))]
         folders = list(dict.fromkeys([*own, *(trained.folders if trained else ())]))
         recipe = self.recipes.setdefault(
@@ -257,17 +260,19 @@ class Plan:
         """Trainings first, for the names of evaluations begin with theirs."""
         taken: set[str] = set()
         for trained in (False, True):
-            recipes = [recipe for recipe in self.recipes.values()
-                       if (recipe.trained is not None) == trained]
-            asked = [recipe.names if recipe.trained is None else Names(*(
-                [f'{recipe.trained.name}@{name}' for name in names]
-                for names in (recipe.names.choices, recipe.names.spellings)))
-                for recipe in recipes]
-            chosen = choose(asked, taken,
-                            lambda number, name: self._holds(name, recipes[number]),
-                            lambda name: (self.out / 'runs' / name).is_dir())
-            for recipe, name in zip(recipes, chosen):
-                recipe.name = name
+            self._give_names([recipe for recipe in self.recipes.values()
+                              if (recipe.trained is not None) == trained], taken)
+
+    def _give_names(self, recipes: list[Recipe], taken: set[str]) -> None:
+        asked = [recipe.names if recipe.trained is None else Names(*(
+            [f'{recipe.trained.name}@{name}' for name in names]
+            for names in (recipe.names.choices, recipe.names.spellings)))
+            for recipe in recipes]
+        chosen = choose(asked, taken,
+                        lambda number, name: self._holds(name, recipes[number]),
+                        lambda name: (self.out / 'runs' / name).is_dir())
+        for recipe, name in zip(recipes, chosen):
+            recipe.name = name
 
     def _holds(self, name: str, recipe: Recipe) -> bool:
         """Whether a folder is of this recipe, be it stale or not."""
@@ -306,9 +311,10 @@ class Plan:
         for run in sorted(runs or self.runs.values(),
                           key=lambda run: run.trained is not None):
             trained = run.trained
-            weights = trained.folder.result.weights.sha256 \
+            weights = trained.folder.outcome.weights \
                 if trained is not None and trained.done else None
-            run.inputs = run.inputs.model_copy(update={'weights': weights})
+            run.inputs = run.inputs.model_copy(
+                update={'weights': weights.sha256 if weights else None})
             run.status = run.folder.status(run.inputs, self.trust_code)
             if trained is not None and not trained.done:
                 # An old result is stale: its model is not the one asked for.

@@ -53,8 +53,8 @@ class Result(Record):
         default={}, description='the numbers: of an evaluation as its metric names them, '
         'such as `acc/top1`, and `trainable_parameters`')
     weights: Weights | None = Field(
-        default=None, description='the checkpoint that was trained, or is evaluated; none '
-        'where nothing is trained')
+        default=None, description='the checkpoint that was trained, or is evaluated; '
+        'none where nothing is trained')
     precision: str = Field(
         default='float32', description='`float32`, `tf32`, `bfloat16` or `float16`')
     datasets: list[Dataset] = Field(default=[], description='that were read')
@@ -63,7 +63,8 @@ class Result(Record):
         'stands on; empty if it stands on none')
     command: list[str] = Field(default=[], description='that executed it')
     environment: dict[str, str] = Field(
-        default={}, description='versions and hardware, such as `env.torch` and `env.gpu`')
+        default={}, description='versions and hardware, such as `env.torch` and '
+        '`env.gpu`')
     git: dict[str, str] = Field(
         default={}, description='commit of the code, and whether it had changes; empty '
         'without a checkout')
