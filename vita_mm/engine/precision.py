@@ -93,8 +93,9 @@ def check_wrapper(config: Config) -> None:
     """Refuse MMEngine's wrapper of float16 on a processor, for which it is not made."""
     wrapper = (config.get('optim_wrapper') or {}).get('type')
     if wrapper == 'AmpOptimWrapper' and get_device() == 'cpu':
-        raise UserError("optim_wrapper.type='AmpOptimWrapper' needs a GPU: on this machine "
-                        "say 'OptimWrapper', and precision='bfloat16' or 'float32'")
+        raise UserError("optim_wrapper.type='AmpOptimWrapper' needs a GPU: on this "
+                        "machine say 'OptimWrapper', and precision='bfloat16' or "
+                        "'float32'")
 
 
 def set_tf32(allowed: bool) -> None:
