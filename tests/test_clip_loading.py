@@ -243,7 +243,7 @@ def test_a_failed_download_is_said(offline_hub, monkeypatch):
     monkeypatch.setattr(open_clip, 'download_pretrained', fail)
     with pytest.raises(UserError, match='unreachable.*local file'):
         load_clip('ViT-B-16', 'openai')
-    with pytest.raises(UserError, match=r'unreachable\): [^.]*; --clip FILE [^.]*$'):
+    with pytest.raises(UserError, match=r'unreachable\): [^.]*; --clip FILE, [^.]*$'):
         Predictor(classes=['surfing'], system='frozen_clip')
 
 
