@@ -13,6 +13,7 @@ import torch
 from conftest import Payload, tiny_clip_config
 from vita_mm.description import describe
 from vita_mm.errors import UserError
+from vita_mm.inference import Predictor
 from vita_mm.models.common.clip import (
     check_network,
     load_clip,
@@ -242,6 +243,8 @@ def test_a_failed_download_is_said(offline_hub, monkeypatch):
     monkeypatch.setattr(open_clip, 'download_pretrained', fail)
     with pytest.raises(UserError, match='unreachable.*local file'):
         load_clip('ViT-B-16', 'openai')
+    with pytest.raises(UserError, match=r'unreachable\): [^.]*; --clip FILE, [^.]*$'):
+        Predictor(classes=['surfing'], system='frozen_clip')
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What the full-size systems cost: our own counts, pinned."""
 import pytest
 from vita_mm.analysis import costs
+from vita_mm.cli.main import run
 
 # Parameters, those trained, MAC of a view, with every token, of the text; bytes of the
 # memory of a clip, of the text, of the checkpoint.
@@ -52,3 +53,9 @@ def test_counts(row):
     assert row.label in text
     if row.label == 'Vita-CLIP, 8 frames':
         assert '| 37.25 | 38.88 |' in text and '| 97 |' in text
+
+
+def test_a_narrow_console_does_not_cut_the_names(monkeypatch, capsys):
+    monkeypatch.setenv('COLUMNS', '80')
+    assert run('costs', ['configs/frozen_clip/k400.py']) == 0
+    assert '| configs/frozen_clip/k400.py |' in capsys.readouterr().out

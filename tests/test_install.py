@@ -124,6 +124,15 @@ def test_a_full_mmcv_without_its_operators_is_heard(tmp_path, monkeypatch, opera
     assert len(heard) == operators
 
 
+def test_the_import_that_mmengine_needs_is_quiet():
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter('always')
+        compat.quiet_pkg_resources()
+        warnings.warn('pkg_resources is deprecated as an API. See …', stacklevel=1)
+        warnings.warn('another', stacklevel=1)
+    assert [str(warning.message) for warning in heard] == ['another']
+
+
 # What is installed
 
 

@@ -196,6 +196,15 @@ def test_what_a_processor_does_not_compute_in_is_refused(name, remedy):
         apply_precision(config(name))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_the_wrapper_of_mmactions_configs_needs_a_gpu():
+    with pytest.raises(UserError, match="AmpOptimWrapper' needs a GPU.*'OptimWrapper'"):
+        apply_precision(config(None, 'AmpOptimWrapper'))
+    evaluation = config(None, 'AmpOptimWrapper')
+    evaluation.optim_wrapper = None
+    apply_precision(evaluation)
+
+
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
     return write_world(tmp_path_factory.mktemp('world'), 8, 3)

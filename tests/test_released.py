@@ -118,6 +118,11 @@ def case(request, build_model, tiny_weights, tmp_path):
     return tmp_path, model
 
 
+def test_heads_that_cannot_be_guessed_are_asked_for(case):
+    with pytest.raises(UserError, match='vision tower has a width of 32.*--vision-heads'):
+        read_released(str(case[0] / 'case.pth'), text_heads=2)
+
+
 def test_the_model_read_is_the_model_written(case):
     folder, model = case
     released = read_released(str(folder / 'case.pth'), **HEADS)

@@ -235,6 +235,17 @@ def test_the_report_on_order_has_nothing_of_the_paper(tmp_path):
     assert '| 50.00 | 1 | 5 | protocol differs |' in text
 
 
+def test_a_suite_of_which_nothing_is_published_has_no_order(tmp_path):
+    suite = read_suite('mini')
+    results = measure(suite)
+    for cell in (cell for result in results for row in result.rows
+                 for cell in row.cells.values()):
+        cell.paper = None
+    write_report(suite, results, MACHINE, tmp_path)
+    text = (tmp_path / 'report.md').read_text()
+    assert 'numbers: no published figure' in text and 'pairs of rows stand' not in text
+
+
 def test_tables_for_a_paper(suite, tmp_path):
     write_report(suite, measure(suite, as_published, seeds=2), MACHINE, tmp_path)
     for table in suite.tables:

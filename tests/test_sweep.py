@@ -3,6 +3,7 @@ import errno
 import io
 import multiprocessing
 import os
+import re
 import sys
 import time
 from types import SimpleNamespace
@@ -87,6 +88,20 @@ def test_what_a_run_says_is_shown_as_it_is(tmp_path):
     assert 'failed [a] broken: [/red] [rank0]: [bold]no' in said and '\\' in said
     assert '\x1b' not in said and '\x07' not in said
     assert 'done b' in said
+
+
+def test_the_time_that_is_left_is_no_part_of_a_log(tmp_path):
+    runs = [make_run(tmp_path, name) for name in 'ab']
+    sweep, printed = make_sweep(tmp_path, runs, {'a': Outcome(1, 'broken')})
+    sweep.executor.devices = 1
+    sweep.estimates = SimpleNamespace(of_all=lambda left: 60 * len(left))
+    for one in runs:
+        one.folder.path.mkdir(parents=True)
+        one.folder.log.write_text('error: why\n')
+    sweep.run(runs)
+    first, second, *_ = printed.getvalue().splitlines()
+    assert re.fullmatch(r'\[1/2\] failed a broken, about .+ left', first)
+    assert second.strip() == 'error: why'
 
 
 @pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS])

@@ -73,6 +73,12 @@ def quiet_mmcv_lite():
                                 message='Fail to import ``MultiScaleDeformable')
 
 
+def quiet_pkg_resources():
+    """MMEngine (0.10.7) imports pkg_resources to read a config of MMAction2's, and each
+    import warns. Unnecessary once MMEngine (> 0.10.7) does without it."""
+    warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
+
+
 def keep_objects_out_of_checkpoints():
     """MMEngine's checkpoints load as tensors and plain values only, as torch reads them.
 
@@ -120,6 +126,7 @@ def folder_of(package: str) -> Path:
 def apply():
     """Apply all shims; safe to call more than once."""
     quiet_mmcv_lite()
+    quiet_pkg_resources()
     declare_torchvision_ops()
     provide_missing_localizer()
     keep_objects_out_of_checkpoints()

@@ -215,9 +215,9 @@ def build_model(description: dict, state: dict | None) -> CLIPRecognizer:
     try:
         clip = load_clip(**options)
     except UserError as error:
-        named = '' if state is None else 'The checkpoint names its CLIP so; '
-        raise UserError(f'{error}. {named}another file of the weights can be given '
-                        '(--clip FILE)') from error
+        named = '' if state is None else ' than the one that the checkpoint names'
+        raise UserError(f'{error}; --clip FILE, or ARCH:FILE, takes another{named}'
+                        ) from error
     except (ArithmeticError, AttributeError, OSError, RuntimeError, TypeError,
             ValueError) as error:  # what open_clip makes of a senseless configuration
         raise UserError(f'the CLIP architecture {str(options["arch"]):.80} does not '

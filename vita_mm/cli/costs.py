@@ -9,6 +9,8 @@ said below the table.
 import argparse
 from pathlib import Path
 
+WIDTH = 120  # of a console: on a narrower one the table would be cut
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('configs', nargs='*', metavar='CONFIG')
@@ -28,6 +30,10 @@ def main(args: argparse.Namespace) -> None:
     if args.out is not None:
         with replacing(args.out) as partial:
             partial.write_text(text, encoding='utf-8')
-    Console().print(Markdown(text))
+    console = Console()
+    if console.width < WIDTH:
+        print(text)
+    else:
+        console.print(Markdown(text))
     if args.out is not None:
         print(f'written to {args.out}')

@@ -56,6 +56,7 @@ def apply_precision(config: Config) -> None:
             the config says otherwise in another place.
     """
     if 'precision' not in config and casts(config):
+        check_wrapper(config)
         set_tf32(False)
         return
     name = config.get('precision', 'float32')
@@ -86,6 +87,15 @@ def casts(config: Config) -> bool:
     wrapper = (config.get('optim_wrapper') or {}).get('type')
     return (wrapper in ('AmpOptimWrapper', 'ApexOptimWrapper')
             or any((config.get(key) or {}).get('fp16') for key in LOOPS))
+
+
+def check_wrapper(config: Config) -> None:
+    """Refuse MMEngine's wrapper of float16 on a processor, for which it is not made."""
+    wrapper = (config.get('optim_wrapper') or {}).get('type')
+    if wrapper == 'AmpOptimWrapper' and get_device() == 'cpu':
+        raise UserError("optim_wrapper.type='AmpOptimWrapper' needs a GPU: on this "
+                        "machine say 'OptimWrapper', and precision='bfloat16' or "
+                        "'float32'")
 
 
 def set_tf32(allowed: bool) -> None:

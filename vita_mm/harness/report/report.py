@@ -168,8 +168,9 @@ def summarize(suite: Suite, results: list[TableResult], checks: list[Check]) -> 
     if suite.compared != 'values':
         agreements = [order_agreement(result, column) for result in results
                       for column in result.table.columns]
-        sentences.append(agreement(sum(agreed for agreed, _ in agreements),
-                                   sum(pairs for _, pairs in agreements)) + '.')
+        agreed, pairs = (sum(numbers) for numbers in zip(*agreements))
+        if pairs:  # none, where nothing is published
+            sentences.append(agreement(agreed, pairs) + '.')
     if checks:
         outcomes = Counter(check.outcome for check in checks)
         sentences.append(f'{len(checks)} claims: {count(outcomes)}.')

@@ -178,8 +178,10 @@ class Sweep:
         number = self.total - len(self.left)
         left = self.executor.devices and (
             self.estimates.of_all(list(self.left.values())) / self.executor.devices)
-        self._print(f'[{number}/{self.total}] ', event, f' {run.name} {text}'
-                    + (f', about {say_time(left)} left' if left else ''))
+        first, *lines = text.split('\n')
+        first += f', about {say_time(left)} left' if left else ''
+        self._print(f'[{number}/{self.total}] ', event,
+                    '\n'.join([f' {run.name} {first}', *lines]))
 
     def _print(self, *parts: str) -> None:
         """What runs say goes to the console as it is: it is no markup."""

@@ -187,8 +187,8 @@ def find_weights(arch: str | dict, pretrained: str) -> tuple[str, bool | None]:
         return fetch(tag, f'{arch}/{pretrained}'), bool(tag.get('quick_gelu'))
     except Exception as error:  # each hub client raises its own kinds
         raise UserError(
-            f'the CLIP weights {arch}/{pretrained} cannot be fetched ({error}); '
-            'give a local file as `pretrained` instead') from error
+            f'the CLIP weights {arch}/{pretrained} cannot be fetched ({error}): '
+            'give a local file of them') from error
 
 
 def pretrained_tags(arch: str | dict) -> list[str]:

@@ -331,6 +331,11 @@ def clip_config(tensors: dict[str, Tensor], vision_heads: int | None,
     patch_size = tensors['visual.patch_embed.proj.weight'].shape[-1]
     grid = round((len(tensors['visual.pos_embed']) - 1)**0.5)
     vocab_size, text_width = tensors['textual.token_embedding.weight'].shape
+    for tower, size, heads in (('vision', width, vision_heads),
+                               ('text', text_width, text_heads)):
+        if heads is None and size % HEAD_WIDTH:
+            raise UserError(f'the {tower} tower has a width of {size}, of which heads of '
+                            f'{HEAD_WIDTH} are no part: give --{tower}-heads')
     return dict(
         embed_dim=embed_dim, quick_gelu=True,
         vision_cfg=dict(
