@@ -27,7 +27,7 @@ NOTE = ('Medians of pairs measured in turn. The ratio is opponent / ours in CPU 
 
 
 # Of the package: what is measured.
-CODE = ('models/*.py', 'data/*.py', 'engine/*.py', 'classes.py', 'splits.py')
+CODE = ('models/**/*.py', 'data/*.py', 'engine/*.py', 'labels/*.py')
 
 
 def find_stamp(setup: Setup) -> dict:

@@ -270,7 +270,8 @@ model = dict(type='Recognizer2D', backbone=dict(type='ResNet', depth=18),
 
 
 @pytest.mark.parametrize('config, checkpoint, options, sentence', [
-    ('configs/evl/mini.py', 'none', [], 'zero-shot: EVL has a linear classifier and no text side'),
+    ('configs/evl/mini.py', 'none', [],
+     'zero-shot: EVL has a linear classifier and no text side'),
     ('configs/xclip/mini.py', 'none', [], 'X-CLIP is trained: give its checkpoint'),
     ('configs/xclip/mini.py', 'xclip.pth', ['--long-clips', 'tile'],
      'X-CLIP has one way to read a clip'),
