@@ -273,6 +273,25 @@ def test_an_experiment_that_cannot_be_restored_is_named(client, uri, tmp_path,
     assert tracking.sync(journal) == 8
 
 
+def test_threads_that_send_parts_make_one_parent(client, uri, tmp_path, monkeypatch):
+    def create_slowly(*args, **options):
+        time.sleep(0.2)
+        return create(*args, **options)
+
+    create = MlflowClient.create_run
+    monkeypatch.setattr(MlflowClient, 'create_run', create_slowly)
+    whole = make_journal(tmp_path / 'whole', uri)
+    parts = [make_journal(tmp_path / name, uri, parent=whole.header)
+             for name in ('one', 'other')]
+    threads = [threading.Thread(target=tracking.sync, args=(journal, ))
+               for journal in (whole, *parts)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(find_runs(client)) == 3
+
+
 def test_a_deleted_parent_is_restored(client, uri, tmp_path):
     parent = make_journal(tmp_path / 'whole', uri)
     tracking.sync(parent)

@@ -10,6 +10,7 @@ fault: MLflow refuses it for good, or it waits, as an artifact does whose store 
 """
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +33,9 @@ JOURNAL_TAG = 'vita_mm.journal'
 FOLDER_TAG = 'vita_mm.journal_folder'
 PATIENCE = 10  # seconds that failing records of one pass may take the others
 MOST_WARNINGS = 20  # of one journal
+# One at a time looks for a run and creates it: the threads that send for a run and for its
+# parts would each find no parent, and each make one. Finding a parent is part of it.
+CREATING = threading.RLock()
 
 
 class RunGone(Exception):
@@ -218,15 +222,23 @@ class Delivery:
         self.journal.note_sent(None, 0)
 
     def _find_or_create_run(self, header: dict) -> str:
+        with CREATING:
+            experiment = get_experiment(self._server, header, self._tell)
+            return (self._found_run(experiment, header)
+                    or self._created_run(experiment, header))
+
+    def _found_run(self, experiment: str, header: dict) -> str | None:
+        """The run is there if its process died before it could note the id."""
         from mlflow.entities import ViewType
-        experiment = get_experiment(self._server, header, self._tell)
-        # It is there if its process died before it could note the id.
         found = self._server.search_runs(
             [experiment], f"tags.`{JOURNAL_TAG}` = '{header['id']}'",
             run_view_type=ViewType.ALL, max_results=1)
-        if found:
-            self._restore(found[0])
-            return found[0].info.run_id
+        if not found:
+            return None
+        self._restore(found[0])
+        return found[0].info.run_id
+
+    def _created_run(self, experiment: str, header: dict) -> str:
         tags = {JOURNAL_TAG: header['id']}
         if header['parent']:
             tags['mlflow.parentRunId'] = self._find_parent(header['parent'])
