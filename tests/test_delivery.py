@@ -554,16 +554,17 @@ def test_the_end_waits_as_long_as_records_arrive(client, uri, tmp_path, monkeypa
 
 
 def test_the_end_gives_up_where_nothing_arrives(uri, tmp_path, monkeypatch, said):
-    release = []
+    hanging, release = [], []
 
     def hang(self, records):
+        hanging.append(True)
         wait_for(lambda: release)
 
     monkeypatch.setattr(Delivery, '_send_metrics', hang)
     journal = make_journal(tmp_path, uri)
     sender = tracking.Sender(Delivery(journal, uri))
     sender.start()
-    sender.tried.wait(.1)
+    wait_for(lambda: hanging)
     began = time.monotonic()
     sender.close(patience=1)
     assert time.monotonic() - began < 10

@@ -193,7 +193,8 @@ def test_conversion_there_and_back(case, convert, monkeypatch):
     assert torch.allclose(ours, theirs, atol=1e-5)
 
     # The bias of the patch embedding is in the position embedding from here on.
-    convert(folder, 'ours.pth', 'back.pth', '--to', 'released')
+    said = convert(folder, 'ours.pth', 'back.pth', '--to', 'released')
+    assert 'give --vision-heads 4 --text-heads 2' in said
     convert(folder, 'back.pth', 'ours2.pth', '--clip-out', folder / 'clip2.pt',
             '--vision-heads', 4, '--text-heads', 2)
     once, twice = (torch.load(folder / f'{name}.pth', weights_only=True)['state_dict']

@@ -170,3 +170,20 @@ def to_released(args: argparse.Namespace) -> None:
     write_atomically(checkpoint, args.output)
     count = sum(len(part) for part in checkpoint.values())
     print(f'{args.output}: {count} tensors in the released format of {system.title}')
+    if 'vision_heads' in system.conversion.options:
+        say_heads(description['clip']['arch'])
+
+
+def say_heads(arch: str | dict) -> None:
+    """Name the attention heads for the way back, where they would be guessed wrongly: the
+    format does not hold their number."""
+    from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+
+    from vita_mm.models.common.clip import read_architecture
+
+    config = read_architecture(arch)
+    vision, text = CLIPVisionCfg(**config['vision_cfg']), CLIPTextCfg(**config['text_cfg'])
+    heads = vision.width // vision.head_width, text.heads
+    if heads != (vision.width / 64, text.width / 64):
+        print('  it does not say how many heads there are; to read it again give '
+              f'--vision-heads {heads[0]} --text-heads {heads[1]}')

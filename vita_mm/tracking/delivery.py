@@ -33,8 +33,8 @@ JOURNAL_TAG = 'vita_mm.journal'
 FOLDER_TAG = 'vita_mm.journal_folder'
 PATIENCE = 10  # seconds that failing records of one pass may take the others
 MOST_WARNINGS = 20  # of one journal
-# One at a time looks for a run and creates it: the threads that send for a run and for its
-# parts would each find no parent, and each make one. Finding a parent is part of it.
+# One thread at a time looks for a run and creates it, its parent included: those that
+# send a run and its parts would each find no parent, and each make one.
 CREATING = threading.RLock()
 
 
