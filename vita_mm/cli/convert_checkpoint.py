@@ -182,7 +182,8 @@ def say_heads(arch: str | dict) -> None:
     from vita_mm.models.common.clip import read_architecture
 
     config = read_architecture(arch)
-    vision, text = CLIPVisionCfg(**config['vision_cfg']), CLIPTextCfg(**config['text_cfg'])
+    vision = CLIPVisionCfg(**config['vision_cfg'])
+    text = CLIPTextCfg(**config['text_cfg'])
     heads = vision.width // vision.head_width, text.heads
     if heads != (vision.width / 64, text.width / 64):
         print('  it does not say how many heads there are; to read it again give '
