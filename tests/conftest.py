@@ -14,6 +14,7 @@ import open_clip
 import pytest
 import reference
 import torch
+import world
 from mmaction.registry import MODELS
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
@@ -39,11 +40,18 @@ def pytest_unconfigure():
 
 
 def pytest_collection_modifyitems(config, items):
+    # Files that start processes take longest: they go first, and the others fill up.
+    items.sort(key=lambda item: not starts_processes(item.module))
     for item in items:
         if 'slow' in item.keywords and not config.getoption('--slow'):
             item.add_marker(pytest.mark.skip(reason='slow: run with --slow'))
         if 'gpu' in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason='needs a CUDA device'))
+
+
+def starts_processes(module):
+    return any(getattr(module, name, None) is getattr(world, name)
+               for name in ('run', 'run_pair', 'start'))
 
 
 def tiny_clip_config(vision=None, text=None, **top):

@@ -207,6 +207,7 @@ def test_two_processes_count_each_video_once(config, tmp_path, database):
         pytest.approx(found.data.metrics['acc/top1'], abs=1e-5), 9)
 
 
+@pytest.mark.slow
 def test_each_set_of_prompts_has_its_own(config, tmp_path, database, capfd):
     lists = [str(config.parent / 'val.txt')] * 2
     zero_shot = tmp_path / 'zero_shot.py'

@@ -118,6 +118,7 @@ def call_speed(folder, *args):
     return done.stdout, found['rows']
 
 
+@pytest.mark.slow
 def test_table_and_json_say_the_same_and_grow(tmp_path):
     _, before = call_speed(tmp_path, '--only', 'eval', '--pairs', 2)
     printed, rows = call_speed(

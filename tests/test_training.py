@@ -29,7 +29,8 @@ def one_process(config):
 def two_processes(config):
     """Work dir of the same run on two processes, at the same global batch."""
     work_dir = config.parent / 'two'
-    done = run(*on_two_processes(config, work_dir), cwd=config.parent)
+    _, config, _, *options = on_two_processes(config, work_dir)
+    done = run_pair('tools/train.py', config, *options, cwd=config.parent)
     assert done.returncode == 0, done.stdout
     return work_dir
 
