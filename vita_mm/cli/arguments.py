@@ -33,6 +33,12 @@ def add_config_options(parser: argparse.ArgumentParser, name: str = '--cfg-optio
                         default={}, help=help)
 
 
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--trust-data', action='store_true',
+                        help='do not read the videos to see whether they have changed: '
+                        'their sizes and times tell')
+
+
 def positive(kind: type):
     """A type of arguments: numbers above zero."""
     def convert(text: str):

@@ -15,7 +15,7 @@ in its folder report.
 import argparse
 from pathlib import Path
 
-from .arguments import add_config_options
+from .arguments import add_config_options, add_trust_argument
 
 MAIN = Path(__file__).with_name('main.py')
 
@@ -34,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--timeout', type=float, help='seconds that one run may take')
     parser.add_argument('--trust-code', action='store_true',
                         help='keep results although the code has changed since')
-    parser.add_argument('--trust-data', action='store_true',
-                        help='do not read the videos to see whether they have changed: '
-                        'their sizes and times tell')
+    add_trust_argument(parser)
     parser.add_argument('--launcher', default='none',
                         choices=('none', 'pytorch', 'slurm'),
                         help='of each run: one process, torchrun, or a Slurm job')

@@ -13,7 +13,7 @@ import csv
 import os
 from pathlib import Path
 
-from .arguments import add_common_arguments
+from .arguments import add_common_arguments, add_trust_argument
 
 PROTOCOLS = Path(__file__).resolve().parents[1] / 'labels' / 'protocols.csv'
 
@@ -31,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='how 32 frames are read by a Vita-CLIP of 8 (default: both)')
     parser.add_argument('--resume', action='store_true',
                         help='keep the finished evaluations of an earlier call')
-    parser.add_argument('--trust-data', action='store_true',
-                        help='do not read the videos to see whether they have changed: '
-                        'their sizes and times tell')
+    add_trust_argument(parser)
     add_common_arguments(parser)
 
 

@@ -8,6 +8,7 @@ open_video.py imports this file by its path: nothing of ``vita_mm`` is imported 
 import itertools
 import os
 import stat
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
@@ -161,15 +162,15 @@ class Batch(NamedTuple):
         return np.stack(self.frames)
 
 
-class Reader:
+class Reader(ABC):
     """What the readers have in common: beside ``frames``, decord's ``get_batch``.
 
     MMAction2's inferencer puts its ``DecordDecode`` in the place of any decoding.
     """
 
+    @abstractmethod
     def frames(self, numbers: list[int]) -> list[np.ndarray]:
         """The frames of distinct numbers in rising order."""
-        raise NotImplementedError
 
     def get_batch(self, numbers: Sequence[int] | np.ndarray) -> Batch:
         """The frames of any numbers, each decoded once."""

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from vita_mm.engine.pipelines import find_sampling
 from vita_mm.engine.runs import (
     evaluate,
     join_group,
@@ -24,7 +25,7 @@ from vita_mm.engine.runs import (
     use_trained_model,
 )
 from vita_mm.engine.selection import find_selection, say
-from vita_mm.engine.variants import read_dataset
+from vita_mm.engine.variants import Variants, apply_variants, read_dataset
 from vita_mm.errors import UserError
 from vita_mm.io.checkpoints import find_checkpoint, read_tensors
 from vita_mm.io.digests import digest_file
@@ -149,7 +150,8 @@ def zero_shot(protocol: str, trained: Trained, datasets: list[str] | None = None
         override(own, options or {}, '--cfg-options')
         own.test_cfg.prompts.update(system.prompts)
         if system.own_frames:
-            use_frames(own, trained.config)
+            frames = find_sampling(trained.config.test_dataloader.dataset.pipeline)
+            own = apply_variants(own, Variants(frames=frames['clip_len']))
         frozen = copy.deepcopy(own)
         frozen.model = frozen_model(dict(
             clip=trained.config.model.clip,
@@ -177,15 +179,6 @@ def as_trained(dataset: str, trained: Trained, configs: dict[str, Config]) -> li
                                          else f', {name}') + best,
                  config, trained.checkpoint)
             for name, config in configs.items()]
-
-
-def use_frames(config: Config, trained: Config) -> None:
-    """Have an evaluation read clips of as many frames as a training did."""
-    def sampling(one: Config) -> dict:
-        return next(step for step in one.test_dataloader.dataset.pipeline
-                    if 'clip_len' in step)
-
-    sampling(config).update(clip_len=sampling(trained)['clip_len'])
 
 
 def compare(passes: list[Pass], models: list[Trained], folder: str, kind: str,
