@@ -8,9 +8,9 @@ import open_clip
 import pytest
 import torch
 from mmengine.config import Config
+import world
 from world import ARCH, ROOT, write_video
 
-from vita_mm.cli.main import run
 from vita_mm.engine.runs import build_runner, load_config, use_trained_model
 from vita_mm.errors import UserError
 from vita_mm.harness.run.inputs import check_code
@@ -306,6 +306,7 @@ def test_the_pages_commands_run(tmp_path, monkeypatch):
             continue
         if arguments[0] == 'run':
             arguments += ['--cfg-options', 'train_cfg.max_epochs=1']
-        assert run(verb, arguments) == 0
+        done = world.run('vita_mm/cli/main.py', verb, *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout
     report = Path('work_dirs/ablations/suite/report/report.md').read_text()
     assert 'pixel prompt' in report and 'failed' not in report

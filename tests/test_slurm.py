@@ -11,7 +11,7 @@ from vita_mm.errors import UserError
 from vita_mm.harness.executors import slurm
 from vita_mm.harness.executors.protocol import Job, Outcome
 from vita_mm.harness.executors.slurm import SlurmExecutor
-from vita_mm.io.files import read_json
+from vita_mm.harness.run.folder import RunFolder
 
 pytestmark = [pytest.mark.slurm, pytest.mark.skipif(
     bool(slurm_cluster.missing()),
@@ -264,6 +264,6 @@ def test_preempted_suite_has_the_numbers_of_an_undisturbed_one(tmp_path):
         assert re.search(r'resumed epoch: [1-5],', log.read_text())
         for run in (name, f'{name}@test'):
             here, there = [
-                read_json(tmp_path / out / 'runs' / run / 'seed0' / 'metrics.json')
+                RunFolder(tmp_path / out / 'runs' / run / 'seed0').result.metrics
                 for out in ('preempted', 'undisturbed')]
             assert here and here == there

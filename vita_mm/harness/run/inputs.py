@@ -70,6 +70,7 @@ class InputFinder:
         self.trust_data = trusts_data() if trust_data is None else trust_data
         self._parts: dict[tuple[str, int], Part] = {}
         self._code: dict[tuple, dict] = {}
+        self._stock: dict[frozenset, dict[str, str]] = {}
         self._datasets: dict[str, tuple[str, str] | UserError] = {}
         self._files: dict[str, str | None] = {}
 
@@ -129,8 +130,11 @@ class InputFinder:
         if (types, plugins) not in self._code:
             self._code[types, plugins] = digest_code(types, plugins)
         model = parts['model'].types if 'model' in parts else {}
-        return {**self._code[types, plugins], **stock_libraries(
-            kind for name, kind in model.items() if DECIDES.fullmatch(name))}
+        deciding = frozenset(
+            kind for name, kind in model.items() if DECIDES.fullmatch(name))
+        if deciding not in self._stock:
+            self._stock[deciding] = stock_libraries(deciding)
+        return {**self._code[types, plugins], **self._stock[deciding]}
 
     def _find_files(self, found: dict[str, dict[str, str]], parts: dict[str, Part],
                     loop: str) -> None:
