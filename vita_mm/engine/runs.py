@@ -186,7 +186,7 @@ def check_keys(keys, place: str) -> None:
 
     Configs may define variables of their own, so an unknown key is no error by itself.
     """
-    for key in set(keys) - RUNNER_KEYS:
+    for key in sorted(set(keys) - RUNNER_KEYS):
         near = difflib.get_close_matches(key, RUNNER_KEYS, n=1, cutoff=0.8)
         if near and not is_another(key, near[0]):
             raise UserError(f'{place}: unknown key {key!r}; did you mean {near[0]!r}?')
