@@ -36,6 +36,17 @@ def test_what_the_machine_lacks_is_one_sentence(capsys, number, sentence):
     assert sentence in said
 
 
+def test_what_a_library_makes_of_an_interrupt_is_one(capsys):
+    """MMEngine, which formats a config, takes all that happens there for a bad one."""
+    with pytest.raises(SystemExit) as ended, cli_errors():
+        try:
+            raise KeyboardInterrupt
+        except BaseException:
+            raise SyntaxError('check the config')  # noqa: B904
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == 'interrupted\n'
+
+
 def test_a_fault_of_ours_keeps_its_traceback():
     with pytest.raises(ConnectionResetError), cli_errors():
         raise ConnectionResetError(errno.ECONNRESET, 'reset')

@@ -33,18 +33,33 @@ def cli_errors():
     try:
         with lossless_interrupts():
             yield
-    except UserError as error:
+    except BaseException as error:
+        if is_interrupt(error):
+            print('interrupted', file=sys.stderr, flush=True)
+            sys.exit(130)
+        tell_fault(error)
+        raise
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether an error is an interrupt, or was made of one: libraries catch all that is
+    raised while they do something, and raise what they think has happened."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def tell_fault(error: BaseException) -> None:
+    """End with a sentence, if it is for the user."""
+    if isinstance(error, UserError):
         # An error that crosses a DataLoader worker carries that process's traceback
         # in its text; the sentence itself is what follows the last class name.
         sentence = str(error).rsplit(f'{UserError.__name__}: ', 1)[-1].strip()
         end(sentence)
-    except OSError as error:
-        if error.errno not in REASONS:
-            raise
+    if isinstance(error, OSError) and error.errno in REASONS:
         end(describe_os_error(error))
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr, flush=True)
-        sys.exit(130)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmengine.registry import VISBACKENDS
 from mmengine.visualization import BaseVisBackend
 
+from vita_mm.errors import is_interrupt
 from vita_mm.io.files import write_bytes
 
 from .delivery import Delivery
@@ -232,7 +233,7 @@ class MLflowTracking(BaseVisBackend):
 
     def fail(self, error: BaseException | None) -> None:
         """End the run: KILLED by Ctrl-C or SIGTERM, else FAILED with the error."""
-        if isinstance(error, KeyboardInterrupt):
+        if is_interrupt(error):
             self.finish('KILLED')
         elif error is None:
             self.finish('FAILED')
