@@ -2,6 +2,7 @@
 import copy
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ from statistics import mean
 
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.logging import MessageHub
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -42,6 +42,7 @@ from .run.inputs import InputFinder, identity
 
 FROZEN = 'frozen CLIP'
 NONE = 'none'  # in the place of a checkpoint
+USED = Counter()  # names of experiments in this process
 
 
 @dataclass(frozen=True)
@@ -282,13 +283,11 @@ def run(passes: list[Pass], parent: MLflowTracking | None, resume: bool) -> list
 
 
 def unused(name: str) -> str:
-    """A name of an experiment that this process has not had: MMEngine (0.10.7) would go
-    on with its logger, its visualizer and their files."""
-    number, free = 1, name
-    while MessageHub.check_instance_created(free):
-        number += 1
-        free = f'{name} {number}'
-    return free
+    """A name of an experiment that this process has not had: of two in one second
+    MMEngine (0.10.7) would go on with the logger and the visualizer of the first, and
+    its run would be the parent of the second's."""
+    USED[name] += 1
+    return name if USED[name] == 1 else f'{name} {USED[name]}'
 
 
 def rows_of(one: Pass, metrics: dict) -> list[dict]:
