@@ -62,7 +62,8 @@ def config(tmp_path_factory):
 
 
 def no_video_where_the_config_says(config, folder):
-    return (['train', config, '--cfg-options',
+    # Workers that have failed are waited for.
+    return (['train', config, '--cfg-options', 'train_dataloader.num_workers=0',
              f'train_dataloader.dataset.data_prefix.video={folder}'],
             'does not exist; correct its path in the annotations or data_prefix; nor can '
             'others be read')

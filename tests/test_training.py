@@ -11,7 +11,7 @@ from vita_mm.engine.recipe import prepare_work_dir
 from vita_mm.engine.runs import build_runner, read_config
 from vita_mm.errors import UserError
 from vita_mm.io.files import lock
-from world import kill, kill_when, run, run_pair, start, write_world
+from world import kill, kill_when, run, run_pair, start, start_pair, write_world
 
 
 @pytest.fixture(scope='module')
@@ -29,8 +29,7 @@ def one_process(config):
 def two_processes(config):
     """Work dir of the same run on two processes, at the same global batch."""
     work_dir = config.parent / 'two'
-    _, config, _, *options = on_two_processes(config, work_dir)
-    done = run_pair('tools/train.py', config, *options, cwd=config.parent)
+    done = run_pair(*on_two_processes(config, work_dir), cwd=config.parent)
     assert done.returncode == 0, done.stdout
     return work_dir
 
@@ -44,7 +43,7 @@ def train(config, name, *options):
 
 
 def on_two_processes(config, work_dir):
-    return ('tools/dist_train.sh', config, 2, '--work-dir', work_dir, '--resume',
+    return ('tools/train.py', config, '--work-dir', work_dir, '--resume',
             '--cfg-options', 'train_dataloader.batch_size=4')
 
 
@@ -155,19 +154,30 @@ def test_a_second_training_in_a_work_dir_is_refused(config):
 def test_all_processes_of_a_refused_training_end(config):
     work_dir = config.parent / 'held'
     with lock(work_dir / 'lock', 'it is held'):
-        done = run(*on_two_processes(config, work_dir), cwd=config.parent)
+        _, config, *options = on_two_processes(config, work_dir)
+        done = run('tools/dist_train.sh', config, 2, *options, cwd=config.parent)
     assert done.returncode == 2
     assert 'another training runs in' in done.stdout and 'Traceback' not in done.stdout
 
 
-def test_a_killed_run_resumes_to_the_same_bits(config, two_processes):
-    work_dir = config.parent / 'killed'
-    command = on_two_processes(config, work_dir)
-    kill_when(start(*command, cwd=config.parent), 'Epoch(train) [2][2/3]')
+@pytest.mark.parametrize('torchrun', [
+    False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_killed_run_resumes_to_the_same_bits(config, two_processes, torchrun):
+    work_dir = config.parent / f'killed{torchrun}'
+    tool, _, *options = on_two_processes(config, work_dir)
+    if torchrun:
+        command = ('tools/dist_train.sh', config, 2, *options)
+        started = [start(*command, cwd=config.parent)]
+    else:
+        command = (tool, config, *options)
+        started = start_pair(*command, cwd=config.parent)
+    kill_when(started[0], 'Epoch(train) [2][2/3]')
+    for process in started[1:]:
+        kill(process)
     # A kill in the middle of saving leaves a file that is cut off.
     whole = (work_dir / 'epoch_1.pth').read_bytes()
     (work_dir / 'epoch_2.pth').write_bytes(whole[:len(whole) // 2])
-    done = run(*command, cwd=config.parent)
+    done = (run if torchrun else run_pair)(*command, cwd=config.parent)
     assert done.returncode == 0, done.stdout
     assert 'epoch_2.pth is not a readable checkpoint' in done.stdout
     assert 'resumed epoch: 1' in done.stdout

@@ -141,15 +141,20 @@ def run(*command, cwd: Path, **env) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(command, process.returncode, output)
 
 
-def run_pair(script, *arguments, cwd: Path, **env) -> subprocess.CompletedProcess:
+def start_pair(script, *arguments, cwd: Path, **env) -> list:
     """A tool on two processes as torchrun starts them, without torchrun, which takes as
-    long to import as the tool; stdout is the first one's."""
+    long to import as the tool."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = str(free.getsockname()[1])
-    ranks = [start(script, *arguments, '--launcher', 'pytorch', cwd=cwd, RANK=str(rank),
-                   LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
-                   MASTER_PORT=port, **env) for rank in range(2)]
+    return [start(script, *arguments, '--launcher', 'pytorch', cwd=cwd, RANK=str(rank),
+                  LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
+                  MASTER_PORT=port, **env) for rank in range(2)]
+
+
+def run_pair(script, *arguments, cwd: Path, **env) -> subprocess.CompletedProcess:
+    """The same to its end; stdout is the first one's."""
+    ranks = start_pair(script, *arguments, cwd=cwd, **env)
     try:
         outputs = [rank.communicate(timeout=240)[0] for rank in ranks]
     finally:

@@ -4,6 +4,7 @@ A server imports it once and forks for each process that is started: its child h
 arguments, folder, environment, output and signals of a process of its own, and ends as
 one.
 """
+import atexit
 import contextlib
 import ctypes
 import json
@@ -16,6 +17,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import traceback
 from pathlib import Path
 
 
@@ -144,7 +147,24 @@ def become(argv: list[str], cwd: str, env: dict, ignored: bool, output: int) -> 
     random.seed()
     sys.argv = argv
     sys.path[0] = str(Path(argv[0]).parent)
-    runpy.run_path(argv[0], run_name='__main__')
+    status = 1
+    try:
+        runpy.run_path(argv[0], run_name='__main__')
+        status = 0
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+        status = error.code if isinstance(error.code, int) else int(bool(error.code))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        # As an interpreter ends, but for freeing what it has imported, which takes
+        # seconds: all of it would be copied for that.
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 if __name__ == '__main__':
