@@ -31,6 +31,7 @@ def files(root):
             for path in root.rglob('*') if path.is_file()}
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_bytes(world, tmp_path):
     """That one seed gives the same is seen of the second and the killed builder."""
     again = files(world)
