@@ -24,4 +24,4 @@ optim_wrapper = dict(optimizer=dict(lr=4e-4))
 # Of 240,000 videos 54 epochs are a few more steps, in which the rate is 0.
 train_cfg = dict(max_epochs=54)
 param_scheduler = [
-    dict(type='CosineAnnealingLR', T_max=50000, end=50000, eta_min=0, by_epoch=False)]
+    dict(type='WarmupCosineLR', T_max=50000, by_epoch=False)]

@@ -14,6 +14,7 @@ from .selection import MarkedCheckpointHook, SelectionHook
 from .zero_shot import ZeroShotLoop
 
 __all__ = ['AutocastOptimWrapper', 'ClassCheckHook', 'DescriptionHook',
-           'ExactResumeHook', 'FiniteHook', 'FlatDecayConstructor', 'MarkedCheckpointHook',
-           'PRECISIONS', 'RankZeroLoggerHook', 'SelectionHook', 'StepScheduleHook',
-           'SubstituteHook', 'WarmupCosineLR', 'ZeroShotLoop', 'apply_precision']
+           'ExactResumeHook', 'FiniteHook', 'FlatDecayConstructor',
+           'MarkedCheckpointHook', 'PRECISIONS', 'RankZeroLoggerHook', 'SelectionHook',
+           'StepScheduleHook', 'SubstituteHook', 'WarmupCosineLR', 'ZeroShotLoop',
+           'apply_precision']

@@ -38,6 +38,6 @@ class FlatDecayConstructor(DefaultOptimWrapperConstructor):
         for group in wrapper.param_groups:  # with paramwise_cfg each is of one tensor
             if group['params'][0].ndim == 1:
                 group['weight_decay'] = decay
-        print_log(f'paramwise_options -- all one-dimensional tensors:weight_decay={decay}',
-                  logger='current')
+        print_log('paramwise_options -- every one-dimensional tensor:'
+                  f'weight_decay={decay}', logger='current')
         return wrapper

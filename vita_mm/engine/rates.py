@@ -14,8 +14,8 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
     """A straight line from 0 to the rate, then a cosine, by a formula of the position.
 
     Times are in what the schedule counts: epochs, or optimizer steps. With
-    ``convert_to_iter_based=True`` those given in epochs are turned into steps; ``lag`` and
-    ``hold`` always are in steps.
+    ``convert_to_iter_based=True`` those given in epochs are turned into steps; ``lag``
+    and ``hold`` always are in steps.
 
     The cosine of X-CLIP and ViFi-CLIP (``CosineLRScheduler`` of timm) begins where the
     training does: at the end of the warm-up the rate falls to where the cosine is by
