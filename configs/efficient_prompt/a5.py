@@ -13,7 +13,9 @@ Training: about 8 A100 hours in bfloat16. Evaluation: about 7 minutes of one. Se
 docs/precision.md for how these were estimated.
 
 Its authors released no recipe for Kinetics: rate, decay and 100000 steps of 64 clips are
-the defaults of their code, frames at a third of 30 a second its likeliest draw.
+the defaults of their code, frames at a third of 30 a second its likeliest draw. Their
+command for HMDB51 has a tenth of this rate
+(`--cfg-options optim_wrapper.optimizer.lr=1e-4`).
 """
 _base_ = ['../_base_/runtime.py', '../_base_/efficient_prompt.py',
           '../_base_/kinetics400.py', '../_base_/schedule.py']
