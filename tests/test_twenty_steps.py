@@ -143,12 +143,17 @@ def test_rates_of_actionclip():
     assert [rates[0] for rates in given[:9]] == [0.] * 9 and given[9][0] > 0
 
 
-@pytest.mark.parametrize('name, rate, steps, rate_of, length', [
-    ('evl', 4e-4, 50000, evl_rate, 50000), ('a5', 1e-3, 100000, a5_rate, 200000),
-    ('b2', 1e-3, 100000, a5_rate, 200000)])
-def test_rates_of_schedules_of_so_many_steps(name, rate, steps, rate_of, length):
+@pytest.mark.parametrize('name, rate, steps, rate_of, length, videos', [
+    ('evl', 4e-4, 50000, evl_rate, 50000, 240000),
+    ('a5', 1e-3, 100000, a5_rate, 200000, 240000),
+    ('b2', 1e-3, 100000, a5_rate, 200000, 168913)])
+def test_rates_of_schedules_of_so_many_steps(name, rate, steps, rate_of, length, videos):
     config = read(name)
     assert config.optim_wrapper.optimizer.lr == rate
+    # They end in the last epoch.
+    batches = videos // config.auto_scale_lr.base_batch_size
+    assert steps / batches <= config.train_cfg.max_epochs < steps / batches + 1
+    assert config.train_dataloader.batch_size * 8 == config.auto_scale_lr.base_batch_size
     optimizer = two_groups(rate)
     schedules = our_schedule(config, 1, optimizer)
     for step in [1, *range(steps // 9, steps, steps // 9), steps - 1]:
