@@ -63,6 +63,8 @@ class RatesHook(Hook):
 
 COSINE = dict(type='CosineAnnealingLR', T_max=3, convert_to_iter_based=True)
 RELEASED = dict(type='CosineAnnealingLR', T_max=9, end=9, by_epoch=False)
+OWN = dict(type='WarmupCosineLR', T_max=3, warmup=1, eta_min_ratio=0.01, lag=1 / 4,
+           hold=2, convert_to_iter_based=True)
 WARM_UP = [dict(type='LinearLR', start_factor=0.1, end=2, by_epoch=False),
            dict(type='CosineAnnealingLR', T_max=3, begin=0, end=3,
                 convert_to_iter_based=True)]
@@ -104,7 +106,7 @@ def train(work_dir, *args, resume=None, **more):
     return runner
 
 
-@pytest.mark.parametrize('schedule', [COSINE, RELEASED, WARM_UP, dict(
+@pytest.mark.parametrize('schedule', [COSINE, RELEASED, WARM_UP, OWN, dict(
     type='MultiStepLR', milestones=[1, 2], convert_to_iter_based=True)])
 @pytest.mark.parametrize('accumulation', [2, 4])
 def test_a_schedule_counts_optimizer_steps(tmp_path, schedule, accumulation):
@@ -133,7 +135,7 @@ def test_a_schedule_by_epoch_moves_by_epoch(tmp_path):
     assert rates == [0.1] * 3 + [0.05] * 3 + [0.025] * 3
 
 
-@pytest.mark.parametrize('schedule', [COSINE, RELEASED, WARM_UP])
+@pytest.mark.parametrize('schedule', [COSINE, RELEASED, WARM_UP, OWN])
 def test_a_resumed_training_has_the_rates_of_one_that_was_not_stopped(
         tmp_path, schedule):
     whole = train(tmp_path / 'whole', schedule, 2)
@@ -143,7 +145,7 @@ def test_a_resumed_training_has_the_rates_of_one_that_was_not_stopped(
     assert torch.equal(resumed.model.weight, whole.model.weight)
 
 
-@pytest.mark.parametrize('schedule', [COSINE, RELEASED])
+@pytest.mark.parametrize('schedule', [COSINE, RELEASED, OWN])
 @pytest.mark.parametrize('before, after', [(1, 2), (2, 1), (1, 4)])
 def test_a_training_resumes_with_its_batch_divided_otherwise(
         tmp_path, schedule, before, after):

@@ -43,7 +43,7 @@ optim_wrapper = dict(
     accumulative_counts=1, optimizer=dict(lr=5e-6, weight_decay=0.2),
     paramwise_cfg=dict(custom_keys={'temporal': dict(lr_mult=10.)}))
 train_cfg = dict(max_epochs=50)
+# Their rate is set at the first step of an epoch, and at each tenth.
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, end=5, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=45, begin=5, end=50, eta_min=0,
-         convert_to_iter_based=True)]
+    dict(type='WarmupCosineLR', T_max=50, warmup=5, after_warmup=True, eta_min_ratio=0.,
+         lag=0., hold=10, convert_to_iter_based=True)]

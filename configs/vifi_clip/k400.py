@@ -28,3 +28,6 @@ val_dataloader = dict(batch_size=16, dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(batch_size=2, dataset=dict(pipeline=test_pipeline))
 auto_scale_lr = dict(base_batch_size=512)
 optim_wrapper = dict(accumulative_counts=16, optimizer=dict(lr=2.2e-5))
+param_scheduler = [
+    dict(type='WarmupCosineLR', T_max=30, warmup=5, eta_min_ratio=0.01, lag=1 / 16,
+         convert_to_iter_based=True)]

@@ -22,6 +22,5 @@ auto_scale_lr = dict(base_batch_size=256)
 optim_wrapper = dict(accumulative_counts=8, optimizer=dict(lr=8e-6))
 train_cfg = dict(max_epochs=10)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, end=5, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=5, begin=5, end=10, eta_min_ratio=0.01,
+    dict(type='WarmupCosineLR', T_max=10, warmup=5, eta_min_ratio=0.01, lag=1 / 8,
          convert_to_iter_based=True)]

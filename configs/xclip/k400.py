@@ -11,8 +11,8 @@ Training: about 14 A100 hours in bfloat16, twice that of 16 frames. Evaluation: 
 minute of one, 10 on 4x3 views, 20 of 16 frames. See docs/precision.md for how these were
 estimated. It has 131.50 M trained parameters.
 
-What is new in it learns ten times as fast as CLIP's own weights. Its one-dimensional
-parameters keep their weight decay, which the authors' code takes from them.
+What is new in it learns ten times as fast as CLIP's own weights. Of all of it,
+one-dimensional parameters and position embeddings have no weight decay.
 """
 _base_ = ['../_base_/runtime.py', '../_base_/clip.py', '../_base_/fine_tuning.py']
 
@@ -22,8 +22,11 @@ model = dict(
     cls_head=dict(type='XCLIPTextHead', classes='kinetics400', average_clips='prob',
                   label_smooth_eps=0.1),
     data_preprocessor=dict(blending=_base_.blending))
-optim_wrapper = dict(paramwise_cfg=dict(
-    flat_decay_mult=0., custom_keys={
-        name: dict(lr_mult=10.) for name in (
-            'backbone.prompts', 'backbone.temporal', 'backbone.patch',
-            'cls_head.video_prompts')}))
+new = ('backbone.prompts', 'backbone.temporal', 'backbone.patch',
+       'cls_head.video_prompts')
+optim_wrapper = dict(
+    constructor='FlatDecayConstructor',
+    paramwise_cfg=dict(flat_decay_mult=0., custom_keys={
+        **{name: dict(lr_mult=10.) for name in new},
+        'backbone.temporal.positions': dict(lr_mult=10., decay_mult=0.),
+        'positional_embedding': dict(decay_mult=0.)}))

@@ -15,11 +15,11 @@ model = dict(backbone=dict(num_frames=32, checkpointing=True))
 train_pipeline = with_steps(_base_.train_pipeline, UniformSample=dict(clip_len=32))
 val_pipeline = with_steps(_base_.val_pipeline, UniformSample=dict(clip_len=32))
 test_pipeline = val_pipeline
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=val_pipeline))
 test_dataloader = val_dataloader
+optim_wrapper = dict(accumulative_counts=8)
 train_cfg = dict(max_epochs=10)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, end=5, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=5, begin=5, end=10, eta_min_ratio=0.01,
+    dict(type='WarmupCosineLR', T_max=10, warmup=5, eta_min_ratio=0.01, lag=1 / 8,
          convert_to_iter_based=True)]

@@ -6,13 +6,15 @@ from .hooks import (
                     RankZeroLoggerHook,
                     SubstituteHook,
 )
-from .optim import AutocastOptimWrapper
+from .optim import AutocastOptimWrapper, FlatDecayConstructor
 from .precision import PRECISIONS, apply_precision
+from .rates import WarmupCosineLR
 from .schedule import StepScheduleHook
 from .selection import MarkedCheckpointHook, SelectionHook
 from .zero_shot import ZeroShotLoop
 
 __all__ = ['AutocastOptimWrapper', 'ClassCheckHook', 'DescriptionHook',
-           'ExactResumeHook', 'FiniteHook', 'MarkedCheckpointHook', 'PRECISIONS',
-           'RankZeroLoggerHook', 'SelectionHook', 'StepScheduleHook', 'SubstituteHook',
-           'ZeroShotLoop', 'apply_precision']
+           'ExactResumeHook', 'FiniteHook', 'FlatDecayConstructor',
+           'MarkedCheckpointHook', 'PRECISIONS', 'RankZeroLoggerHook', 'SelectionHook',
+           'StepScheduleHook', 'SubstituteHook', 'WarmupCosineLR', 'ZeroShotLoop',
+           'apply_precision']

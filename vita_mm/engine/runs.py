@@ -31,7 +31,7 @@ from vita_mm.tracking import guard, hide_credentials
 from .plugins import add_to_path, check_plugins, explain, folder_of
 from .precision import apply_precision
 
-CONSTRUCTOR = 'DefaultOptimWrapperConstructor'
+CONSTRUCTORS = 'DefaultOptimWrapperConstructor', 'FlatDecayConstructor'
 # Of that one, which passes over any other.
 RATES = ('custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult',
          'flat_decay_mult', 'dwconv_decay_mult', 'dcn_offset_lr_mult',
@@ -297,7 +297,7 @@ def check_rates(optim_wrapper: Any, model: torch.nn.Module) -> None:
     Raises:
         UserError: naming the key.
     """
-    if optim_wrapper.get('constructor', CONSTRUCTOR) != CONSTRUCTOR:
+    if optim_wrapper.get('constructor', CONSTRUCTORS[0]) not in CONSTRUCTORS:
         return
     rates = optim_wrapper.get('paramwise_cfg') or {}
     if rates and 'lr' not in optim_wrapper['optimizer']:
