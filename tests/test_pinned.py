@@ -191,19 +191,19 @@ def test_suite_runs_what_it_ran(name, tmp_path):
 
 
 def write(tiny_weights, out):
-    """Pin what is now."""
-    found = {source: describe(read(source)) for source in configs()}
+    """Pin what is now, of the same configs, checkpoints and cells."""
+    found = {source: pin | {key: part for key, part in describe(read(source)).items()
+                            if key in pin}
+             for source, pin in read_pins('configs').items()}
     models = {}
-    for source in found:
+    for source, pin in read_pins('models').items():
         torch.manual_seed(0)
-        model = build(read(source), tiny_weights)
-        shapes = {key: list(value.shape) for key, value in model.state_dict().items()
-                  if key != '_extra_state'}
-        pin = dict(state=shapes, **compute(model, shapes))
-        if pin not in models.values():  # evaluations have the model of a training
-            models[source] = pin
-    pins = dict(configs=found, models=models, **{
-        f'suite_{name}': suite_cells(name, out) for name in ('mini', 'paper')})
+        models[source] = pin | compute(build(read(source), tiny_weights), pin['state'])
+    pins = dict(configs=found, models=models)
+    for name in ('mini', 'paper'):
+        cells = suite_cells(name, out)
+        pins[f'suite_{name}'] = {cell: cells.pop(cell) for cell
+                                 in read_pins(f'suite_{name}') if cell in cells} | cells
     for name, content in pins.items():
         (PINNED / f'{name}.json').write_text(json.dumps(content, indent=1) + '\n')
 
