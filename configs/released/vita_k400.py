@@ -32,9 +32,9 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
 optim_wrapper = dict(optimizer=dict(lr=4e-4))
-# T_max and end are optimizer steps (StepScheduleHook), however a batch is divided.
+# T_max is in optimizer steps (StepScheduleHook), however a batch is divided.
 # The learning rate is 0, and nothing changes, from step 30,000 on: in epoch 32 or 33,
 # as a copy of Kinetics has more or fewer videos.
 train_cfg = dict(max_epochs=33)
 param_scheduler = [
-    dict(type='CosineAnnealingLR', T_max=30000, end=30000, eta_min=0, by_epoch=False)]
+    dict(type='WarmupCosineLR', T_max=30000, by_epoch=False)]
