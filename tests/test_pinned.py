@@ -192,7 +192,8 @@ def test_suite_runs_what_it_ran(name, tmp_path):
 
 def write(tiny_weights, out):
     """Pin what is now."""
-    found = {source: describe(read(source)) for source in configs()}
+    sources = dict.fromkeys([*read_pins('configs'), *configs()])
+    found = {source: describe(read(source)) for source in sources}
     models = {}
     for source in found:
         torch.manual_seed(0)

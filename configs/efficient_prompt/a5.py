@@ -5,7 +5,7 @@ layers: Table 1, 76.9 top-1, 93.5 top-5.
 
     tools/dist_train.sh configs/efficient_prompt/a5.py 8
     tools/dist_test.sh configs/efficient_prompt/a5.py work_dirs/efficient_prompt/a5 8 \
-        --dataset hmdb51 --frames 16
+        --dataset hmdb51 --frames 16 --views 5x1
     tools/dist_train.sh configs/efficient_prompt/a5.py 8 --work-dir work_dirs/a6 \
         --cfg-options model.backbone.temporal.num_layers=2
 

@@ -81,8 +81,8 @@ class FittingSampleFrames(TightSampleFrames):
 
 def xclip_drawn(n: int, frames: int) -> np.ndarray:
     """A frame of each part, at random: parts are of n // frames frames, what remains at
-    the end is in none. A video of fewer frames than the clip gives them in order, rounded,
-    where the last may be the first again."""
+    the end is in none. A video of fewer frames than the clip gives them in order, where
+    the last may be the first again."""
     video = dict(total_frames=n, start_index=0)
     return SampleFrames(clip_len=1, num_clips=frames).transform(video)['frame_inds']
 
