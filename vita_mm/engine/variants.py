@@ -348,6 +348,10 @@ def use_clips(config: Config, clips: str) -> None:
 def use_sampling(config: Config, sampling: str) -> None:
     """Take the frames of an evaluation so, at as many as it has."""
     before = find_sampling(pipeline_of(config, 'test'))
+    if before['type'] in OF_AUTHORS:
+        raise UserError(f'{before["type"]} takes the frames as the code of the system\'s '
+                        'authors does: --sampling is for systems whose code takes none '
+                        'so, such as Vita-CLIP')
     if before['type'] not in {step['type'] for step in SAMPLINGS.values()} \
             or config.get('train_cfg') is not None:
         raise UserError(f'the frames of {before["type"]} are taken as in training: '
