@@ -10,6 +10,7 @@ import torch
 from mmaction.registry import TRANSFORMS
 from vita_mm.data import (ClipDataset, FittingSampleFrames, SegmentSample,
                           TightSampleFrames)
+from vita_mm.data.check import clip_span
 from vita_mm.data.dataset import SampleKey
 from vita_mm.engine.pipelines import find_sampling
 from vita_mm.engine.runs import load_config
@@ -298,6 +299,17 @@ def test_the_largest_stride_that_fits():
         expected = [min(first + number * stride, length - 1) for number in range(32)]
         assert take(fitting, length) == [expected]
     assert fitting.frame_interval == 16  # of the step, whatever a video took
+
+
+@pytest.mark.parametrize('sampling, frames', [
+    (dict(type='SampleFrames', clip_len=8, frame_interval=4), 29),
+    (dict(type='TightSampleFrames', clip_len=8, frame_interval=16), 113),
+    (dict(type='FittingSampleFrames', clip_len=32, frame_interval=16), 32),
+    (dict(type='UniformSample', clip_len=32), 32),
+    (dict(type='SegmentSample', clip_len=32), 32),
+    (dict(type='RandomStrideSample', clip_len=16, strides=(1, 2, 3, 3, 3, 4)), 16)])
+def test_a_video_of_as_many_frames_is_not_short(videos, sampling, frames):
+    assert clip_span(dataset(videos, sampling)) == frames
 
 
 @pytest.mark.parametrize('broken, words', [
