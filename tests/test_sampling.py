@@ -16,6 +16,8 @@ from vita_mm.engine.pipelines import find_sampling
 from vita_mm.engine.runs import load_config
 from vita_mm.engine.variants import Variants, apply_variants, pipeline_of
 from vita_mm.errors import UserError
+from vita_mm.harness.beside import FROZEN, Trained, zero_shot
+from vita_mm.systems import SYSTEMS
 from world import CLASSES, ROOT, write_video
 
 LENGTHS = [*range(1, 40), 63, 64, 65, 99, 100, 112, 113, 114, 128, 129, 150, 240, 241,
@@ -385,3 +387,11 @@ def test_zero_shot_frames_are_taken_by_the_rule_of_the_authors(name, expected):
                            Variants(dataset='hmdb51'))
     sampling = dict(find_sampling(pipeline_of(found, 'test')))
     assert sampling == dict(expected, test_mode=True)
+
+
+def test_the_verb_does_so_and_leaves_frozen_clip_the_protocol():
+    trained = Trained('k400_32f.py', load_config(ROOT / 'configs' / CONFIGS['xclip_32f']),
+                      'xclip.pth', SYSTEMS['xclip'])
+    passes = zero_shot('paper', trained, ['hmdb51'])
+    assert {one.model: find_sampling(pipeline_of(one.config, 'test'))['type']
+            for one in passes} == {FROZEN: 'UniformSample', 'xclip': 'SegmentSample'}
