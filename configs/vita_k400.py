@@ -12,6 +12,12 @@ stays 16, so that a clip spans 241 frames.
 
     tools/dist_train.sh configs/vita_k400.py 8 --frames 16 --views 4x3
 
+A video that is shorter than its clip is continued by the last frame taken from it
+(`repeat_last`, MMAction2's reading), in evaluation as in training: the paper does not say
+how, and the released code does so in training alone. In its evaluation it takes the
+video's last frame, as configs/released/vita_k400.py does: other frames at 105 of the
+lengths of 1 to 699 frames.
+
 Training: about 9 A100 hours in bfloat16, twice that of 16 frames. Evaluation: about 1
 minute of one, 10 on 4x3 views, 20 of 16 frames. See docs/precision.md for how these were
 estimated.

@@ -7,7 +7,7 @@ import torch
 from mmaction.datasets.transforms import RandomResizedCrop
 from PIL import Image
 from timm.data.auto_augment import rand_augment_transform
-from vita_mm.data import ClipDataset, RandAugmentCrop, SeededSampler, TightSampleFrames
+from vita_mm.data import ClipDataset, RandAugmentCrop, SeededSampler
 from vita_mm.data.dataset import SampleKey
 from vita_mm.errors import UserError
 from world import CLASSES, write_video
@@ -97,15 +97,3 @@ def test_the_sampler_hands_on_seed_and_epoch(dataset):
     keys = list(sampler)
     assert sorted(key.index for key in keys) == list(range(6))
     assert {(key.epoch, key.seed) for key in keys} == {(4, 3)}
-
-
-def test_a_tight_clip_starts_anywhere_its_frames_fit():
-    """8 frames at stride 16 are 113; MMAction2 would reserve 128."""
-    sample = TightSampleFrames(clip_len=8, frame_interval=16)
-    starts = set()
-    for seed in range(200):
-        np.random.seed(seed)
-        frames = sample(dict(total_frames=117, start_index=0))['frame_inds']
-        assert list(np.diff(frames)) == [16] * 7 and frames[-1] < 117
-        starts.add(int(frames[0]))
-    assert starts == {0, 1, 2, 3, 4}

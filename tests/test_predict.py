@@ -148,7 +148,19 @@ def test_no_field_of_any_system_is_trusted(name, part, changed, clip_file, tmp_p
           num_sample_positions=11),
      dict(type='SampleFrames', clip_len=4, frame_interval=2)),
     (dict(type='UniformSample', clip_len=4, num_clips=3),
-     dict(type='UniformSample', clip_len=4))])
+     dict(type='UniformSample', clip_len=4)),
+    (dict(type='TightSampleFrames', clip_len=4, frame_interval=16, num_clips=3,
+          out_of_bound_opt='last_frame'),
+     dict(type='TightSampleFrames', clip_len=4, frame_interval=16,
+          out_of_bound_opt='last_frame')),
+    (dict(type='FittingSampleFrames', clip_len=4, frame_interval=16),
+     dict(type='FittingSampleFrames', clip_len=4, frame_interval=16)),
+    (dict(type='SegmentSample', clip_len=4, rule='actionclip', num_clips=3,
+          clips='even'), dict(type='SegmentSample', clip_len=4, rule='actionclip')),
+    (dict(type='RandomStrideSample', clip_len=4, strides=[1, 3, 3], num_clips=5,
+          clips='even'),
+     dict(type='FittingSampleFrames', clip_len=4, frame_interval=3,
+          out_of_bound_opt='last_frame'))])
 def test_the_view_of_every_sampler_is_its_centre(sampler, view, clip_file):
     pipeline = [dict(sampler, test_mode=True)]
     described = describe(model_of('xclip', clip_file), pipeline)['sampling']

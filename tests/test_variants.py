@@ -78,6 +78,32 @@ def test_one_view_is_as_in_validation():
     assert wide.test_pipeline == wide.test_dataloader.dataset.pipeline
 
 
+def test_clips_are_drawn_or_even():
+    for name, views in (('xclip/k400.py', '4x3'), ('vifi_clip/k400.py', None),
+                        ('actionclip/k400.py', None), ('efficient_prompt/a5.py', '1x1')):
+        for clips in ('drawn', 'even'):
+            found = changed(name, views=views, clips=clips)
+            assert find_sampling(pipeline_of(found, 'test'))['clips'] == clips
+            assert found.train_dataloader == config(name).train_dataloader
+    other = changed('xclip/k400_32f.py', dataset='ucf101', views='2x1', clips='even')
+    assert find_sampling(pipeline_of(other, 'test')) == dict(
+        type='SegmentSample', clip_len=32, num_clips=2, clips='even', test_mode=True)
+
+
+def test_what_the_paper_does_not_say_of_sampling_is_a_choice():
+    plain = changed('vita_k400.py', dataset='hmdb51')
+    again = changed('vita_k400.py', dataset='hmdb51', sampling='parts')
+    assert again.test_dataloader == plain.test_dataloader
+    found = changed('vita_k400.py', dataset='hmdb51', sampling='stride', views='2x1')
+    assert find_sampling(pipeline_of(found, 'test')) == dict(
+        type='FittingSampleFrames', clip_len=32, frame_interval=16, num_clips=2,
+        out_of_bound_opt='last_frame', test_mode=True)
+    assert find_sampling(pipeline_of(plain, 'test'))['type'] == 'UniformSample'
+    found = changed('zero_shot/k600.py', sampling='stride', stride=4, frames=16)
+    sampling = find_sampling(pipeline_of(found, 'test'))
+    assert (sampling['clip_len'], sampling['frame_interval']) == (16, 4)
+
+
 def test_a_dataset_takes_the_model_and_its_precision():
     found = changed('released/vita_k400.py', dataset='hmdb51', reading='tile')
     assert found.precision == 'float32' and found.model.backbone.freeze_summary_proj
@@ -101,6 +127,12 @@ def test_a_dataset_takes_the_model_and_its_precision():
     ('vita_k400.py', dict(dataset='k600', split='vla'), 'it has er, val, 1, 2, 3'),
     ('zero_shot/ucf101.py', dict(split=4), 'no split 4; it has 1, 2, 3'),
     ('vita_ssv2.py', dict(stride=2), 'there is no stride'),
+    ('efficient_prompt/a5.py', dict(stride=2), 'there is no stride: it is drawn'),
+    ('vita_k400.py', dict(views='4x3', clips='even'), 'SampleFrames are evenly'),
+    ('xclip/k400.py', dict(clips='even'), '--clips is for several, such as --views'),
+    ('vita_k400.py', dict(sampling='stride'), 'SampleFrames are taken as in training'),
+    ('vita_ssv2.py', dict(sampling='stride'), 'UniformSample are taken as in'),
+    ('xclip/k400_32f.py', dict(dataset='k600', sampling='parts'), 'SegmentSample takes'),
     ('xclip/k400.py', dict(reading='tile'), '--reading is for Vita-CLIP'),
     ('vita_k400.py', dict(prompts='name'), '--prompts is for zero-shot'),
     ('zero_shot/hmdb51.py', dict(prompts='nmae'), 'name, templates are those of')])
@@ -113,6 +145,8 @@ def test_what_has_no_meaning_is_refused(name, variants, words):
 @pytest.mark.parametrize('variants, words', [
     (dict(views='4x2'), 'with 1 or 3 crops'), (dict(views='4'), 'such as 4x3'),
     (dict(frames=0), 'frames is a number from 1'), (dict(frames=True), 'not True'),
+    (dict(clips='odd'), "clips is drawn or even, not 'odd'"),
+    (dict(sampling='dense'), 'sampling is parts or stride'),
     (dict(reading='loop'), 'frame_windows or tile'), (dict(split=0), 'from 1, not 0')])
 def test_what_cannot_be_meant_is_said(variants, words):
     with pytest.raises(ValueError, match=words):

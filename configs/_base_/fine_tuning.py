@@ -22,7 +22,7 @@ colours = [
 
 train_pipeline = [
     dict(type='OpenVideo'),
-    dict(type='UniformSample', clip_len=8),
+    dict(type='SegmentSample', clip_len=8),
     dict(type='DecodeFrames'),
     dict(type='Resize', scale=(-1, 256)),
     dict(type='MultiScaleCrop', input_size=224, scales=(1, 0.875, 0.75, 0.66),
@@ -32,9 +32,11 @@ train_pipeline = [
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs'),
 ]
+# Their several clips of a video are drawn as in training; `--clips even` spreads them.
 val_pipeline = with_steps(
     _base_.val_pipeline, Resize=dict(scale=(-1, 256)),
-    SampleFrames=dict(type='UniformSample', clip_len=8, test_mode=True))
+    SampleFrames=dict(
+        type='SegmentSample', clip_len=8, clips='drawn', test_mode=True))
 test_pipeline = val_pipeline
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))

@@ -2,7 +2,8 @@
 
 Manual prompts: the class name, and templates. The paper does not say how the 32 frames
 are chosen: they are the centres of 32 equal parts of the video, for most videos of these
-datasets are shorter than 32 x 16 frames.
+datasets are shorter than 32 x 16 frames. `--sampling stride` takes them from its middle,
+at the largest stride up to 16 that fits.
 """
 _base_ = 'runtime.py'
 

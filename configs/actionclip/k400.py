@@ -22,7 +22,7 @@ precision = 'bfloat16'
 model = dict(backbone=dict(checkpointing=True), cls_head=dict(classes='kinetics400'))
 train_pipeline = [
     dict(type='OpenVideo'),
-    dict(type='UniformSample', clip_len=32),
+    dict(type='SegmentSample', clip_len=32, rule='actionclip'),
     dict(type='DecodeFrames'),
     dict(type='RandAugmentCrop', policy='rand-m9-n2', area_range=(0.44, 1.0)),
     dict(type='Resize', scale=(224, 224), keep_ratio=False),
@@ -30,10 +30,13 @@ train_pipeline = [
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs'),
 ]
-val_pipeline = with_steps(_base_.val_pipeline, UniformSample=dict(clip_len=32))
+# The released code has one clip, so that the ten of the paper are drawn by none.
+val_pipeline = with_steps(
+    _base_.val_pipeline,
+    SegmentSample=dict(clip_len=32, rule='actionclip', clips='even'))
 test_pipeline = with_steps(
     val_pipeline, Resize=dict(scale=(-1, 224)),
-    UniformSample=dict(type='UniformSample', clip_len=32, num_clips=10, test_mode=True),
+    SegmentSample=dict(num_clips=10),
     CenterCrop=dict(type='ThreeCrop', crop_size=224))
 train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=val_pipeline))

@@ -18,7 +18,15 @@ precision = 'bfloat16'
 model = dict(
     backbone=dict(type='EVLVisionTransformer', num_frames=8),
     cls_head=dict(type='EVLHead', classes='kinetics400', average_clips='prob'))
-test_pipeline = with_steps(_base_.test_pipeline, SampleFrames=dict(num_clips=3))
+train_pipeline = with_steps(_base_.train_pipeline, SampleFrames=dict(
+    type='TightSampleFrames', clip_len=8, frame_interval=16,
+    out_of_bound_opt='repeat_last'))
+val_pipeline = with_steps(_base_.val_pipeline, SampleFrames=dict(
+    type='TightSampleFrames', clip_len=8, frame_interval=16, test_mode=True,
+    out_of_bound_opt='last_frame'))
+test_pipeline = with_steps(val_pipeline, TightSampleFrames=dict(num_clips=3))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 optim_wrapper = dict(optimizer=dict(lr=4e-4))
 # Of 240,000 videos 54 epochs are a few more steps, in which the rate is 0.

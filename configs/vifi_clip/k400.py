@@ -17,11 +17,11 @@ precision = 'bfloat16'
 model = dict(
     cls_head=dict(classes='kinetics400', label_smooth_eps=0.1),
     data_preprocessor=dict(blending=_base_.blending))
-train_pipeline = with_steps(_base_.train_pipeline, UniformSample=dict(clip_len=16))
-val_pipeline = with_steps(_base_.val_pipeline, UniformSample=dict(clip_len=16))
+train_pipeline = with_steps(_base_.train_pipeline, SegmentSample=dict(clip_len=16))
+val_pipeline = with_steps(_base_.val_pipeline, SegmentSample=dict(clip_len=16))
 test_pipeline = with_steps(
     val_pipeline, Resize=dict(scale=(-1, 224)),
-    UniformSample=dict(type='UniformSample', clip_len=16, num_clips=4, test_mode=True),
+    SegmentSample=dict(num_clips=4),
     CenterCrop=dict(type='ThreeCrop', crop_size=224))
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=16, dataset=dict(pipeline=val_pipeline))

@@ -12,8 +12,8 @@ _base_ = 'k400.py'
 
 from vita_mm.engine.pipelines import with_steps
 
-train_pipeline = with_steps(_base_.train_pipeline, UniformSample=dict(clip_len=32))
-val_pipeline = with_steps(_base_.val_pipeline, UniformSample=dict(clip_len=32))
+train_pipeline = with_steps(_base_.train_pipeline, SegmentSample=dict(clip_len=32))
+val_pipeline = with_steps(_base_.val_pipeline, SegmentSample=dict(clip_len=32))
 test_pipeline = val_pipeline
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=val_pipeline))

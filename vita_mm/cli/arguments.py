@@ -71,6 +71,8 @@ def add_variant_arguments(parser: argparse.ArgumentParser, trains: bool = False)
     add('stride', type=int, metavar='N', help='of the frames of a clip')
     add('views', metavar='TxS', help='clips in time x crops (1 or 3) in space of an '
         'evaluation, such as 4x3')
+    add('clips', choices=('drawn', 'even'), help='how those in time are taken by systems '
+        'whose authors draw them at random')
     if trains:
         return
     add('dataset', metavar='NAME', help='evaluate on the test set of hmdb51, ucf101, '
@@ -78,6 +80,9 @@ def add_variant_arguments(parser: argparse.ArgumentParser, trains: bool = False)
         'of a config file')
     add('split', type=parse_value, help='one of the official splits, from 1, or lists '
         'that the config of the dataset names')
+    add('sampling', choices=('parts', 'stride'), help='of the frames of an evaluation of '
+        'which the paper does not say it: middles of equal parts, or the largest stride '
+        'that fits')
     add('reading', choices=('frame_windows', 'tile'), help='of clips of more frames than '
         'Vita-CLIP was trained on')
     add('prompts', metavar='NAME', help='name, templates, a list that comes with the '

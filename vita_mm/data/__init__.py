@@ -1,7 +1,14 @@
 from .dataset import ClipDataset, SeededSampler
 from .decode import DecodeFrames, OpenVideo
 from .metrics import SplitAccMetric, VideoAccMetric
-from .transforms import RandAugmentCrop, TightSampleFrames
+from .sampling import (
+    FittingSampleFrames,
+    RandomStrideSample,
+    SegmentSample,
+    TightSampleFrames,
+)
+from .transforms import RandAugmentCrop
 
-__all__ = ['ClipDataset', 'DecodeFrames', 'OpenVideo', 'RandAugmentCrop',
-           'SeededSampler', 'SplitAccMetric', 'TightSampleFrames', 'VideoAccMetric']
+__all__ = ['ClipDataset', 'DecodeFrames', 'FittingSampleFrames', 'OpenVideo',
+           'RandAugmentCrop', 'RandomStrideSample', 'SeededSampler', 'SegmentSample',
+           'SplitAccMetric', 'TightSampleFrames', 'VideoAccMetric']

@@ -38,6 +38,8 @@ from vita_mm.errors import UserError, printable
 from vita_mm.io.files import write_json
 from vita_mm.tracking.probes import annotation_files, digest_dataset
 
+from .sampling import FittingSampleFrames
+
 FAULTS = ('missing', 'empty', 'broken', 'hangs', 'crashes')
 # -P: else modules of this folder could stand in the way of those that libraries import.
 OPEN_VIDEO = (sys.executable, '-P', str(Path(__file__).with_name('open_video.py')))
@@ -311,8 +313,10 @@ def clip_span(dataset) -> int:
     """Frames a video needs for its clip not to repeat any; 1 if there is no clip."""
     for transform in dataset.pipeline.transforms:
         if hasattr(transform, 'clip_len'):
-            # UniformSample has none: it takes one frame of each part of the video.
-            interval = getattr(transform, 'frame_interval', 1)
+            # A stride that is fitted to the video may be 1, and those that take a frame
+            # of each part of it, or draw their stride, have none.
+            interval = (1 if isinstance(transform, FittingSampleFrames)
+                        else getattr(transform, 'frame_interval', 1))
             return (transform.clip_len - 1) * interval + 1
     return 1
 

@@ -1,4 +1,5 @@
 """Video datasets whose mistakes are named and whose randomness is reproducible."""
+import contextlib
 import os.path as osp
 import random
 import re
@@ -47,6 +48,10 @@ class ClipDataset(VideoDataset):
     A video that cannot be read does not stop a run. In training another sample stands in
     for it, and the sample's field ``stands_in`` says for what; in evaluation the field
     ``unreadable`` does, and the metric counts it (:class:`VideoAccMetric`).
+
+    What transforms draw in evaluation, such as clips of a video, follows from the place
+    of the sample in the lists alone, unless a :class:`SeededSampler` seeds it: every
+    evaluation of a dataset sees the same, of any model, by any number of processes.
 
     Args:
         ann_file: lines of ``path label``, with any spaces or tabs between; the path,
@@ -117,18 +122,19 @@ class ClipDataset(VideoDataset):
         Raises:
             UserError: if ten others cannot be read either.
         """
-        seeded = isinstance(key, SampleKey)
-        key = key if seeded else SampleKey(key, 0, 0)
+        seeded = self.test_mode or isinstance(key, SampleKey)
+        key = key if isinstance(key, SampleKey) else SampleKey(key, 0, 0)
         first, fault = self.get_data_info(key.index), None
-        for index in (key.index, *self.substitutes(key)):
-            if seeded:
-                seed_random(key._replace(index=index))
-            try:
-                sample = run_pipeline(self.pipeline, self.get_data_info(index))
-            except UserError as error:
-                fault = fault or error
-            else:
-                return self.mark(sample, first, fault)
+        with kept_random() if self.test_mode else contextlib.nullcontext():
+            for index in (key.index, *self.substitutes(key)):
+                if seeded:
+                    seed_random(key._replace(index=index))
+                try:
+                    sample = run_pipeline(self.pipeline, self.get_data_info(index))
+                except UserError as error:
+                    fault = fault or error
+                else:
+                    return self.mark(sample, first, fault)
         raise UserError(f'{fault}; nor can others be read: check data_prefix, and run '
                         'tools/check_dataset.py') from fault
 
@@ -210,11 +216,24 @@ def check_batches(part: str, dataloader: DataLoader) -> None:
 
 
 def seed_random(key: SampleKey) -> None:
-    """Seed all generators that transforms draw from."""
+    """Seed all generators that transforms draw from; a GPU's is none of them."""
     numbers = np.random.SeedSequence((key.seed, key.epoch, key.index)).generate_state(3)
     random.seed(int(numbers[0]))
     np.random.seed(numbers[1])
-    torch.manual_seed(int(numbers[2]))
+    torch.default_generator.manual_seed(int(numbers[2]))
+
+
+@contextlib.contextmanager
+def kept_random() -> Iterator[None]:
+    """Have these generators go on afterwards as if nothing had been drawn: a training
+    may be between two of its steps."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
 
 
 def describe_fault(video: str, error: Exception) -> str:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 
 import numpy as np
-from mmaction.datasets.transforms import RandomResizedCrop, SampleFrames
+from mmaction.datasets.transforms import RandomResizedCrop
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 from PIL import Image
@@ -137,16 +137,3 @@ class RandAugmentCrop(BaseTransform):
                 f'interpolation={self.interpolation!r}, '
                 f'area_range={self.crop.area_range}, '
                 f'aspect_ratio_range={self.crop.aspect_ratio_range})')
-
-
-@TRANSFORMS.register_module()
-class TightSampleFrames(SampleFrames):
-    """Samples a training clip from any place where its frames fit.
-
-    MMAction2's ``SampleFrames`` reserves clip_len * frame_interval frames in training,
-    128 where the last of 8 frames at stride 16 is the 113th; the released code reserves
-    113, as both do in evaluation.
-    """
-
-    def _get_ori_clip_len(self, fps_scale_ratio: float) -> float:
-        return (self.clip_len - 1) * self.frame_interval + 1

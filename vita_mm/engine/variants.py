@@ -34,6 +34,14 @@ DATASETS = {
     'mini_ucf101': ('configs/zero_shot/mini_ucf101.py', None),
     'mini_k600': ('configs/zero_shot/mini_k600.py', None)}
 READINGS = ('frame_windows', 'tile')
+CLIPS = ('drawn', 'even')
+# How frames of a clip may be taken where nobody says how, to the step that does.
+SAMPLINGS = {
+    'parts': dict(type='UniformSample'),
+    'stride': dict(type='FittingSampleFrames', frame_interval=16,
+                   out_of_bound_opt='last_frame')}
+# Steps that take frames as the code of a system's authors does.
+OF_AUTHORS = ('SegmentSample', 'RandomStrideSample')
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,11 @@ class Variants:
         stride: of the frames of a clip, where they are sampled at one; of the same as
             ``frames``.
         views: clips in time x crops in space, such as ``4x3``; crops are 1 or 3.
+        clips: how those in time are taken by systems whose authors draw them at random:
+            ``drawn``, or ``even``, evenly spread.
+        sampling: how the frames of a clip are taken in evaluations of which the paper
+            does not say it: in ``parts``, of each the middle, or at a ``stride``, the
+            largest up to 16 that fits.
         reading: of clips of more frames than Vita-CLIP was trained on: ``frame_windows``
             or ``tile``.
         prompts: one of the config's sets, a list that comes with the package, or one
@@ -62,6 +75,8 @@ class Variants:
     frames: int | None = None
     stride: int | None = None
     views: str | None = None
+    clips: str | None = None
+    sampling: str | None = None
     reading: str | None = None
     prompts: str | None = None
 
@@ -73,8 +88,11 @@ class Variants:
         if self.views is not None and not re.fullmatch(r'[1-9]\d*x[13]', str(self.views)):
             raise ValueError('views are clips x crops with 1 or 3 crops, such as 4x3, '
                              f'not {self.views!r}')
-        if self.reading not in (None, *READINGS):
-            raise ValueError(f'reading is {" or ".join(READINGS)}, not {self.reading!r}')
+        for name, known in (('reading', READINGS), ('clips', CLIPS),
+                            ('sampling', SAMPLINGS)):
+            value = getattr(self, name)
+            if value is not None and value not in known:
+                raise ValueError(f'{name} is {" or ".join(known)}, not {value!r}')
         if isinstance(self.split, int) and self.split < 1:
             raise ValueError(f'the splits are numbered from 1, not {self.split}')
 
@@ -138,11 +156,15 @@ def apply_variants(config: Config, variants: Variants,
             split = own if split is None else split
         if split is not None:
             use_split(config, split)
+        if variants.sampling is not None:
+            use_sampling(config, variants.sampling)
         if variants.frames is not None or variants.stride is not None:
             use_frames(config, variants.frames, variants.stride)
         if variants.views is not None:
             times, crops = map(int, variants.views.split('x'))
             use_views(config, times, crops)
+        if variants.clips is not None:
+            use_clips(config, variants.clips)
         if variants.reading is not None:
             use_reading(config, variants.reading)
         if variants.prompts is not None:
@@ -196,6 +218,7 @@ def on_test_set_of(evaluation: Config, trained: Config) -> Config:
         if system is not None:
             check_verb('zero-shot', system)
         found.model.cls_head = dict(head, context='none')
+    sample_as(found, trained)
     if not prompts_of(found) and prompts_of(trained):
         found.test_cfg = copy.deepcopy(trained.test_cfg)
     elif not prompts_of(found) and foreign:
@@ -209,6 +232,26 @@ def on_test_set_of(evaluation: Config, trained: Config) -> Config:
     found.custom_imports = dict(imports=list(dict.fromkeys(imports)),
                                 allow_failed_imports=False)
     return found
+
+
+def sample_as(evaluation: Config, trained: Config) -> None:
+    """Take frames of parts of a video as the code of a model's authors does.
+
+    Of as many frames and clips as before: of these a dataset's protocol says how many.
+    """
+    before = find_first(evaluation, 'test', 'UniformSample')
+    own = find_first(trained, 'test', *OF_AUTHORS)
+    if before is not None and own is not None:
+        count = {key: before[key] for key in ('clip_len', 'num_clips') if key in before}
+        step = {key: value for key, value in own.items() if key != 'num_clips'}
+        change_steps(evaluation, 'test', {'UniformSample': step | count})
+
+
+def find_first(config: Config, loop: str, *types: str) -> Mapping | None:
+    """The first step of one of these types that the data of a loop pass, if any."""
+    dataset = (config.get(f'{loop}_dataloader') or {}).get('dataset') or {}
+    return next((step for step in dataset.get('pipeline') or ()
+                 if step['type'] in types), None)
 
 
 def imports_of(config: Config) -> list[str]:
@@ -255,8 +298,9 @@ def use_frames(config: Config, frames: int | None, stride: int | None) -> None:
             change['clip_len'] = frames
         if stride is not None:
             if 'frame_interval' not in before:
-                raise UserError('there is no stride: frames are of equal parts of a '
-                                'video')
+                raise UserError('there is no stride: ' + (
+                    'it is drawn for each clip' if 'strides' in before
+                    else 'frames are of equal parts of a video'))
             change['frame_interval'] = stride
         change_steps(config, loop, {before['type']: change})
         divide_batch(config, loop, change.get('clip_len', 1) / before['clip_len']
@@ -286,6 +330,37 @@ def use_views(config: Config, times: int, crops: int) -> None:
     change_steps(config, 'test', steps)
     before = sampling.get('num_clips', 1) * (3 if crop['type'] == 'ThreeCrop' else 1)
     divide_batch(config, 'test', times * crops / before)
+
+
+def use_clips(config: Config, clips: str) -> None:
+    """Draw the clips of a video, or spread them evenly."""
+    sampling = find_sampling(pipeline_of(config, 'test'))
+    name = sampling['type']
+    if name not in OF_AUTHORS:
+        raise UserError(f'the clips of {name} are evenly spread: --clips is for systems '
+                        'whose authors draw them, such as X-CLIP')
+    if name == 'SegmentSample' and sampling.get('num_clips', 1) == 1:
+        raise UserError('one clip is of the middles of its parts: --clips is for '
+                        'several, such as --views 4x3')
+    change_steps(config, 'test', {name: dict(clips=clips)})
+
+
+def use_sampling(config: Config, sampling: str) -> None:
+    """Take the frames of an evaluation so, at as many as it has."""
+    before = find_sampling(pipeline_of(config, 'test'))
+    if before['type'] in OF_AUTHORS:
+        raise UserError(f'{before["type"]} takes the frames as the code of the system\'s '
+                        'authors does: --sampling is for systems whose code takes none '
+                        'so, such as Vita-CLIP')
+    if before['type'] not in {step['type'] for step in SAMPLINGS.values()} \
+            or config.get('train_cfg') is not None:
+        raise UserError(f'the frames of {before["type"]} are taken as in training: '
+                        '--sampling is for evaluations of which the paper does not say '
+                        'how, such as --dataset hmdb51')
+    if before['type'] != SAMPLINGS[sampling]['type']:
+        kept = {key: before[key] for key in ('clip_len', 'num_clips', 'test_mode')
+                if key in before}
+        change_steps(config, 'test', {before['type']: SAMPLINGS[sampling] | kept})
 
 
 def use_reading(config: Config, reading: str) -> None:

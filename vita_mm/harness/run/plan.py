@@ -28,6 +28,8 @@ from .records import Inputs, RunSpec
 from .result import DONE
 
 SEED = 'randomness.seed'
+# Variants that make an evaluation longer or shorter.
+COSTLY = ('dataset', 'split', 'frames', 'stride', 'views')
 
 
 @dataclass(eq=False)
@@ -203,14 +205,15 @@ class Plan:
         config = apply_variants(trained, variants, self._load)
         if variants.dataset is not None:
             config = for_test(self._with_options(config))
-            costly = variants.only('dataset', 'split', 'frames', 'stride', 'views')
             path, split = find_dataset(variants.dataset)
             named = Variants(split=split) | variants.without('dataset')
-            return self._add(row, costly.words(), config, path, named.given(), training)
+            return self._add(row, variants.only(*COSTLY).words(), config, path,
+                             named.given(), training)
         changes = variants.given() | {key: value for key, value in changes.items()
                                       if key.startswith('test_')}
-        return self._add(row, say(training.source, variants), for_test(config), None,
-                         changes, training)
+        source = say(training.source, variants.only(*COSTLY))
+        return self._add(row, source, for_test(config), None, changes,
+                         training)
 
     def _load(self, path: str) -> Config:
         """The config of a file, which is read once."""

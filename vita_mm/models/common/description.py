@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from statistics import mode
 
 from mmengine.config import Config
 
@@ -122,13 +123,17 @@ CLIP: dict[str, Check] = dict(
     pretrained=kind(str, type(None)), quick_gelu=kind(bool, type(None)))
 PIXELS: dict[str, Check] = dict(
     mean=three_numbers, std=three_positive)
+STRIDE: dict[str, Check] = dict(
+    type=kind(str), clip_len=count(1), frame_interval=count(1),
+    out_of_bound_opt=lambda value: value in ('loop', 'repeat_last', 'last_frame'))
 SAMPLING: dict[str, dict[str, Check]] = dict(
     SampleFrames=dict(
-        type=kind(str), clip_len=count(1), frame_interval=count(1),
-        out_of_bound_opt=lambda value: value in ('loop', 'repeat_last')),
-    UniformSample=dict(type=kind(str), clip_len=count(1)))
-# Samplers whose one view at the centre is that of another.
-CENTRE = dict(TightSampleFrames='SampleFrames', DenseSampleFrames='SampleFrames')
+        STRIDE, out_of_bound_opt=lambda value: value in ('loop', 'repeat_last')),
+    TightSampleFrames=STRIDE,
+    FittingSampleFrames=STRIDE,
+    UniformSample=dict(type=kind(str), clip_len=count(1)),
+    SegmentSample=dict(type=kind(str), clip_len=count(1),
+                       rule=lambda value: value in ('xclip', 'actionclip')))
 NEEDED: dict[str, set[str]] = dict(
     clip={'arch'}, backbone=set(), cls_head={'classes'},
     data_preprocessor={'mean', 'std'}, sampling={'type', 'clip_len'})
@@ -138,7 +143,7 @@ IDLE: dict[str, set[str]] = dict(
     cls_head={'type', 'loss_cls', 'topk', 'average_clips', 'label_smooth_eps',
               'context_std'},
     data_preprocessor={'type', 'format_shape', 'blending'},
-    sampling={'test_mode', 'num_clips', 'twice_sample', 'keep_tail_frames',
+    sampling={'test_mode', 'num_clips', 'clips', 'twice_sample', 'keep_tail_frames',
               'sample_range', 'num_sample_positions'})
 
 
@@ -156,10 +161,8 @@ def describe_parts(parts: Parts, model: Mapping, pipeline: list[dict],
         UserError: if it has what a description cannot say, or a list cannot be read.
     """
     given = {part: dict(model.get(part) or {}) for part in NEEDED}
-    given['sampling'] = next(
-        (dict(step) for step in pipeline if 'clip_len' in step), {})
-    sampler = given['sampling'].get('type')
-    given['sampling']['type'] = CENTRE.get(str(sampler), sampler)
+    given['sampling'] = centre_view(next(
+        (dict(step) for step in pipeline if 'clip_len' in step), {}))
     name = given['data_preprocessor'].get('type', 'ActionDataPreprocessor')
     if name != 'ActionDataPreprocessor':
         raise UserError('the config cannot be described: data_preprocessor is a '
@@ -184,6 +187,20 @@ def describe_parts(parts: Parts, model: Mapping, pipeline: list[dict],
     except ValueError as error:
         raise UserError(f'the config cannot be described: {error}') from error
     return description
+
+
+def centre_view(sampling: dict) -> dict:
+    """A step that samples the one view at the centre that this one does."""
+    name = sampling.get('type')
+    if name == 'RandomStrideSample':  # whose even clips these are
+        return dict(
+            type='FittingSampleFrames', clip_len=sampling['clip_len'],
+            frame_interval=mode(sampling['strides']), out_of_bound_opt='last_frame')
+    if name == 'DenseSampleFrames' or (
+            name == 'TightSampleFrames'
+            and sampling.get('out_of_bound_opt') != 'last_frame'):
+        return dict(sampling, type='SampleFrames')
+    return sampling
 
 
 def check_fields(description: dict, parts: Parts) -> None:

@@ -48,8 +48,9 @@ class VitaCLIPConversion:
             released.state_dict(),
             model=dict(clip=clip, backbone=released.backbone, cls_head=released.cls_head,
                        data_preprocessor=OPENAI_PIXELS) if said else None,
-            pipeline=[dict(type='SampleFrames', clip_len=released.backbone['num_frames'],
-                           frame_interval=16, out_of_bound_opt='repeat_last')],
+            pipeline=[dict(
+                type='TightSampleFrames', clip_len=released.backbone['num_frames'],
+                frame_interval=16, out_of_bound_opt='last_frame')],
             clip=released.clip.model.state_dict(), report=report(released, clip))
 
     def write(self, model: CLIPRecognizer) -> dict:
