@@ -18,7 +18,14 @@ precision = 'bfloat16'
 model = dict(
     backbone=dict(type='EVLVisionTransformer', num_frames=8),
     cls_head=dict(type='EVLHead', classes='kinetics400', average_clips='prob'))
-test_pipeline = with_steps(_base_.test_pipeline, SampleFrames=dict(num_clips=3))
+train_pipeline = with_steps(
+    _base_.train_pipeline, RandAugmentCrop=dict(boxes='torchvision'),
+    Resize=dict(type='FloatResize', scale=(224, 224), keep_ratio=False))
+val_pipeline = with_steps(
+    _base_.val_pipeline, Resize=dict(type='FloatResize', scale=(-1, 224)))
+test_pipeline = with_steps(val_pipeline, SampleFrames=dict(num_clips=3))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 optim_wrapper = dict(optimizer=dict(lr=4e-4))
 train_cfg = dict(max_epochs=53)

@@ -1,7 +1,8 @@
 """Vita-CLIP B/16 on Kinetics-400 as the released code trains and evaluates it.
 
 What differs from the paper: half the learning rate, 30,000 steps of 256 clips, P_sum
-frozen at its random start, clips from any place where they fit, 3x1 views. The paper has
+frozen at its random start, clips from any place where they fit, frames resized without
+rounding, 3x1 views. The paper has
 no figure for this recipe; compare with its 80.5 (1x1 view, Table 1).
 
     tools/dist_train.sh configs/released/vita_k400.py 8
@@ -26,9 +27,13 @@ precision = 'float32'
 model = dict(backbone=dict(freeze_summary_proj=True))
 train_pipeline = with_steps(_base_.train_pipeline, SampleFrames=dict(
     type='TightSampleFrames', clip_len=8, frame_interval=16,
-    out_of_bound_opt='repeat_last'))
-test_pipeline = with_steps(_base_.test_pipeline, SampleFrames=dict(num_clips=3))
+    out_of_bound_opt='repeat_last'), RandAugmentCrop=dict(boxes='torchvision'),
+    Resize=dict(type='FloatResize', scale=(224, 224), keep_ratio=False))
+val_pipeline = with_steps(
+    _base_.val_pipeline, Resize=dict(type='FloatResize', scale=(-1, 224)))
+test_pipeline = with_steps(val_pipeline, SampleFrames=dict(num_clips=3))
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
 optim_wrapper = dict(optimizer=dict(lr=4e-4))

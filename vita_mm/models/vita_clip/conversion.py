@@ -49,7 +49,9 @@ class VitaCLIPConversion:
             model=dict(clip=clip, backbone=released.backbone, cls_head=released.cls_head,
                        data_preprocessor=OPENAI_PIXELS) if said else None,
             pipeline=[dict(type='SampleFrames', clip_len=released.backbone['num_frames'],
-                           frame_interval=16, out_of_bound_opt='repeat_last')],
+                           frame_interval=16, out_of_bound_opt='repeat_last'),
+                      dict(type='FloatResize', scale=(-1, 224)),
+                      dict(type='CenterCrop', crop_size=224)],
             clip=released.clip.model.state_dict(), report=report(released, clip))
 
     def write(self, model: CLIPRecognizer) -> dict:
