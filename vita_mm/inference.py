@@ -1,5 +1,4 @@
 """A model on any video file: of a checkpoint, or frozen CLIP as it is."""
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch

@@ -3,7 +3,7 @@
 A frame of each of 8 equal parts of a video, at random in training, the middle one in
 evaluation; crops and grey once for a clip, colour jitter for each frame anew: `--draws
 clip` has one draw for all. ``blending`` is for the systems that blend clips, ``pixels``
-for those that normalise with the mean of ImageNet, not of CLIP: X-CLIP and ViFi-CLIP both.
+for those that normalise with the mean of ImageNet, not of CLIP: X-CLIP and ViFi-CLIP.
 30 epochs of batches of 256, 5 of them warming up: where the released code's cosine counts
 the warm-up as passed, here it begins behind it.
 """

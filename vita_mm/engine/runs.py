@@ -3,9 +3,11 @@ import argparse
 import copy
 import difflib
 import hashlib
+import logging
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -17,12 +19,14 @@ from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.config.utils import ConfigParsingError
 from mmengine.dist import get_world_size, init_dist
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 # Tools outside of the package take it from here, with read_config.
 from vita_mm.cli.arguments import add_common_arguments  # noqa: F401
 from vita_mm.data.dataset import check_batches
 from vita_mm.data.pixel_steps import with_pixels_of
+from vita_mm.description import read_description
 from vita_mm.errors import UserError
 from vita_mm.io.files import ROOT, locate
 from vita_mm.io.processes import die_with_parent
@@ -198,6 +202,39 @@ def use_pixels(config: Config, trained: Config) -> None:
     config.test_dataloader = loader
     if 'test_pipeline' in config:
         config.test_pipeline = copy.deepcopy(loader.dataset.pipeline)
+
+
+def keep_trained_pixels(config: Config, checkpoint: dict, options: Mapping) -> None:
+    """Normalise frames as they were for the model of a checkpoint, where its config has
+    other values by now.
+
+    A converted checkpoint was not trained here: its config says what its authors did.
+
+    Args:
+        checkpoint: its content.
+        options: of the command line, which come first.
+    """
+    own = (config.get('model') or {}).get('data_preprocessor')
+    meta = checkpoint.get('meta')
+    if own is None or not isinstance(meta, dict) or 'converted_from' in meta:
+        return
+    try:
+        trained = read_description(checkpoint, '')['data_preprocessor']
+    except UserError:  # it does not describe itself
+        return
+    differing = {
+        name: value for name, value in trained.items()
+        if plain(own.get(name)) != value
+        and f'model.data_preprocessor.{name}' not in options}
+    if differing:
+        own.update(differing)
+        print_log(f'frames are normalised as those that the checkpoint was trained on, '
+                  f'not as {config.filename} says: {differing}', 'current',
+                  logging.WARNING)
+
+
+def plain(value):
+    return list(value) if isinstance(value, tuple) else value
 
 
 def check_keys(keys, place: str) -> None:

@@ -20,6 +20,7 @@ from vita_mm.engine.runs import (
     evaluate,
     join_group,
     keep_test_only,
+    keep_trained_pixels,
     load_config,
     override,
     use_trained_model,
@@ -94,7 +95,9 @@ def read_trained(verb: str, path: str, checkpoint: str, options: dict | None = N
     if not trains:
         return Trained(path, config, None, system)
     file = str(find_checkpoint(checkpoint))
-    selection = find_selection(read_tensors(file), file)
+    content = read_tensors(file)
+    keep_trained_pixels(config, content, options or {})
+    selection = find_selection(content, file)
     return Trained(path, config, file, system,
                    None if selection is None else say(selection))
 

@@ -203,8 +203,8 @@ class Plan:
         config = apply_variants(trained, variants, self._load)
         if variants.dataset is not None:
             config = for_test(self._with_options(config))
-            costly = variants.only('dataset', 'split', 'frames', 'stride', 'views',
-                                     'resize')
+            costly = variants.only(
+                'dataset', 'split', 'frames', 'stride', 'views', 'resize')
             path, split = find_dataset(variants.dataset)
             named = Variants(split=split) | variants.without('dataset')
             return self._add(row, costly.words(), config, path, named.given(), training)
