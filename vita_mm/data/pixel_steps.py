@@ -22,7 +22,7 @@ def find_pixels(pipeline: Sequence[Mapping]) -> slice | None:
 
 
 def with_pixels_of(pipeline: Sequence[Mapping], other: Sequence[Mapping]
-                   ) -> list[Mapping]:
+                   ) -> list[dict]:
     """A pipeline whose frames are resized and cropped as another's, where both do so."""
     own, theirs = find_pixels(pipeline), find_pixels(other)
     found = [dict(step) for step in pipeline]

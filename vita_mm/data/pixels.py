@@ -11,8 +11,7 @@ import torch
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 from PIL import Image
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.functional import resize
+from torchvision.transforms import InterpolationMode, Resize
 
 from vita_mm.errors import UserError
 
@@ -86,8 +85,8 @@ class PILResize(Resizing):
 
     def resize(self, frames: list[np.ndarray], shape: tuple[int, int]
                ) -> list[np.ndarray]:
-        return [np.asarray(resize(Image.fromarray(frame), list(shape),
-                                  self.interpolation)) for frame in frames]
+        resize = Resize(shape, self.interpolation)
+        return [np.asarray(resize(Image.fromarray(frame))) for frame in frames]
 
 
 @TRANSFORMS.register_module()

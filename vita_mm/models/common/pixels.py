@@ -33,8 +33,7 @@ def untrained_pixels(clip: Mapping, preprocessor: Mapping) -> dict:
     X-CLIP and ViFi-CLIP train CLIP on frames that are normalised with the mean of
     ImageNet; as it was published, it was trained on others.
     """
-    found = dict(preprocessor, to_rgb=False) if preprocessor.get('to_rgb') \
-        else dict(preprocessor)
+    found = {key: value for key, value in preprocessor.items() if key != 'to_rgb'}
     imagenet = levels(IMAGENET_MEAN, IMAGENET_STD)
     if all(np.allclose(found[name], imagenet[name]) for name in imagenet):
         found.update(pixels(clip))
