@@ -30,7 +30,7 @@ from vita_mm.models.common.description import (KEY, check_fields, evaluation_pip
                                                view_pipeline)
 from vita_mm.models.frozen_clip.model import frozen_model
 from vita_mm.systems import SYSTEMS
-from world import ROOT
+from world import ROOT, write_video
 
 CONFIGS = dict(
     released='released/vita_k400.py', evl='evl/k400.py', xclip='xclip/k400.py',
@@ -257,6 +257,28 @@ def test_boxes_of_any_area_and_ratio():
             width, height = right - left, bottom - top
             assert 0.07 < width * height / (340 * 256) <= 1
             assert 0.72 < width / height < 1.38
+
+
+@pytest.fixture(scope='module')
+def video(tmp_path_factory):
+    path = tmp_path_factory.mktemp('video') / 'clip.mp4'
+    write_video(path, num_frames=40)
+    return str(path)
+
+
+@pytest.mark.parametrize('system', CONFIGS)
+def test_a_whole_pipeline_on_a_video(system, video):
+    found = config(system)
+    number = find_sampling(pipeline_of(found, 'val'))['clip_len']
+    for loop in ('train', 'val'):
+        seed_random(SampleKey(0, 0, 0))
+        packed = Compose(pipeline_of(found, loop))(dict(
+            filename=video, start_index=0, modality='RGB', label=0))
+        inputs = packed['inputs']
+        assert inputs.shape == (1, 3, number, 224, 224)
+        assert inputs.dtype == (
+            torch.float32 if system in ('released', 'evl') else torch.uint8)
+        assert 0 <= inputs.min() and 20 < inputs.float().mean() < inputs.max() < 255.01
 
 
 # Draws for each frame, or for a clip

@@ -145,7 +145,7 @@ class RandAugmentCrop(BaseTransform):
         frames = []
         for frame in results['imgs']:
             random.setstate(state)
-            frames.append(np.asarray(
+            frames.append(np.array(  # a copy, which others may write to
                 augmented_box(Image.fromarray(frame), operations, box)))
         results.update(imgs=frames, img_shape=frames[0].shape[:2])
         return results

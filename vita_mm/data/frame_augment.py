@@ -45,7 +45,8 @@ class FrameAugmentation(BaseTransform):
                 random.setstate(states[0])
                 np.random.set_state(states[1])
                 torch.set_rng_state(states[2])
-            frames.append(np.asarray(self.augment(Image.fromarray(frame))))
+            # A copy, which others may write to.
+            frames.append(np.array(self.augment(Image.fromarray(frame))))
         results['imgs'] = frames
         return results
 

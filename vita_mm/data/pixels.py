@@ -86,7 +86,8 @@ class PILResize(Resizing):
     def resize(self, frames: list[np.ndarray], shape: tuple[int, int]
                ) -> list[np.ndarray]:
         resize = Resize(shape, self.interpolation)
-        return [np.asarray(resize(Image.fromarray(frame))) for frame in frames]
+        # Copies, which others may write to.
+        return [np.array(resize(Image.fromarray(frame))) for frame in frames]
 
 
 @TRANSFORMS.register_module()
