@@ -532,16 +532,30 @@ title: one
 tables:
   t:
     title: Table
-    columns: {ucf101: {title: UCF101, dataset: ucf101, metric: name/acc/top1}}
+    columns:
+      ucf101: {title: UCF101, dataset: ucf101, metric: name/acc/top1}
+      hmdb51: {title: H, test: configs/zero_shot/hmdb51.py, metric: name/acc/top1}
     rows:
       plain: {label: X, train: configs/xclip/k400_32f.py}
       small: {label: X, train: configs/xclip/k400_32f.py, resize: 224, draws: clip}
 """)
-    plain, small = Plan(read_suite(str(path)), tmp_path, seeds=1, trust_data=True).places
-    assert [size_and_corners(place.run.config, 340, 256)[0]
-            for place in (plain, small)] == [(340, 256), (298, 224)]
+    places = Plan(read_suite(str(path)), tmp_path, seeds=1, trust_data=True).places
+    assert [(place.row.name, size_and_corners(place.run.config, 340, 256)[0])
+            for place in places] == [*[('plain', (340, 256))] * 2,
+                                     *[('small', (298, 224))] * 2]
+    small = places[-1]
     steps = pipeline_of(small.run.trained.config, 'train')
     assert {step['draws'] for step in steps if 'draws' in step} == {'clip'}
+
+
+def test_three_crops_stay_three():
+    for system, kind in (('released', 'ThreeCropToEnds'), ('xclip', 'ThreeCrop')):
+        wide = load_config(ROOT / 'configs' / 'zero_shot' / 'hmdb51.py')
+        wide = apply_variants(wide, Variants(views='2x3'))
+        use_trained_model(wide, config(system))
+        assert size_and_corners(wide, 340, 256) == size_and_corners(
+            config(system, views='1x3'), 340, 256)
+        assert kind in str(pipeline_of(wide, 'test'))
 
 
 def test_pipelines_of_another_kind_keep_their_pixels():

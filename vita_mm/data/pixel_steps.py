@@ -23,9 +23,15 @@ def find_pixels(pipeline: Sequence[Mapping]) -> slice | None:
 
 def with_pixels_of(pipeline: Sequence[Mapping], other: Sequence[Mapping]
                    ) -> list[dict]:
-    """A pipeline whose frames are resized and cropped as another's, where both do so."""
+    """A pipeline whose frames are resized and cropped as another's, where both do so;
+    where it takes three crops of a frame, it still does."""
     own, theirs = find_pixels(pipeline), find_pixels(other)
     found = [dict(step) for step in pipeline]
-    if own is not None and theirs is not None:
-        found[own] = [dict(step) for step in other[theirs]]
+    if own is None or theirs is None:
+        return found
+    resize, crop = (dict(step) for step in other[theirs])
+    if found[own][1]['type'] not in CENTRES:
+        resize['scale'] = (-1, crop['crop_size'])
+        crop['type'] = RESIZING[resize['type']][1]
+    found[own] = [resize, crop]
     return found

@@ -164,6 +164,7 @@ def zero_shot(protocol: str, trained: Trained, datasets: list[str] | None = None
         if trained.checkpoint is None:
             continue
         use_trained_model(own, trained.config)
+        override(own, options or {}, '--cfg-options')  # over its pixels, too
         configs = {system.name: own}
         if system.long_clips:
             configs = {name: copy.deepcopy(own) for name in readings or system.long_clips}

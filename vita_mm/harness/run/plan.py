@@ -193,8 +193,9 @@ class Plan:
         """Of a training, whose own test set has what the row changes in it."""
         variants, test = column.variants, column.test
         if test is not None:
-            config = copy.deepcopy(for_test(self._read(test, variants)))
+            config = copy.deepcopy(for_test(self._load(test)))
             use_trained_model(config, trained)
+            config = self._with_options(apply_variants(config, variants, self._load))
             imports = [*plugins_of(config), *plugins_of(trained)]
             config.custom_imports = dict(imports=list(dict.fromkeys(imports)),
                                          allow_failed_imports=False)

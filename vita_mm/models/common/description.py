@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from mmengine.config import Config
 
-from vita_mm.data.pixel_steps import CENTRES, RESIZING, find_pixels, with_pixels_of
+from vita_mm.data.pixel_steps import CENTRES, CROPS, RESIZING, find_pixels
 from vita_mm.errors import UserError
 from vita_mm.io.files import lasting
 from vita_mm.labels.class_names import read_classes, read_templates
@@ -238,8 +238,8 @@ def check_fields(description: dict, parts: Parts) -> None:
 
 
 def evaluation_pipeline(config: Mapping | Config) -> list[dict]:
-    """The pipeline of a config's test set, else of its validation set; one that takes
-    three crops has the resizing of the validation set, which has one view.
+    """The pipeline of a config's test set, or of its validation set, which has one view,
+    where there is none or it takes three crops of a frame.
 
     Raises:
         UserError: if it has neither.
@@ -249,9 +249,9 @@ def evaluation_pipeline(config: Mapping | Config) -> list[dict]:
     pipelines = [one['pipeline'] for one in datasets if 'pipeline' in one]
     if not pipelines:
         raise UserError('the config has no pipeline in test_dataloader.dataset')
-    first, last = pipelines[0], pipelines[-1]
-    centre = any(step['type'] in CENTRES for step in first)
-    return first if centre else with_pixels_of(first, last)
+    three = any(step['type'] in CROPS and step['type'] not in CENTRES
+                for step in pipelines[0])
+    return pipelines[-1 if three else 0]
 
 
 def model_config(description: dict, parts: Parts) -> dict:
