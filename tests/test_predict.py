@@ -423,8 +423,8 @@ def test_an_unknown_device_is_refused(checkpoint):
     (lambda model, sampler: sampler.update(target_fps=15), 'no sampling.target_fps'),
     (lambda model, sampler: sampler.update(type='Other'), 'sampling.type is none'),
     (lambda model, sampler: model.backbone.update(type='Other'), 'a Other with a Vita'),
-    (lambda model, sampler: model.data_preprocessor.update(to_rgb=True),
-     'no data_preprocessor.to_rgb'),
+    (lambda model, sampler: model.data_preprocessor.update(to_float32=True),
+     'no data_preprocessor.to_float32'),
     (lambda model, sampler: model.cls_head.update(classes='/gone.txt'), 'gone.txt')])
 def test_what_cannot_be_described_is_not_described_wrongly(config, change, sentence):
     config = Config.fromfile(config)

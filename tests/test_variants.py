@@ -113,7 +113,10 @@ def test_a_dataset_takes_the_model_and_its_precision():
     # Classes that it was trained on need no prompts.
     same = changed('xclip/k400.py', dataset='k400')
     assert same.test_cfg.type == 'TestLoop'
-    assert same.test_dataloader == config('vita_k400.py').test_dataloader
+    # The frames are those of the dataset's config, the pixels those of X-CLIP.
+    assert same.test_dataloader.dataset == dict(
+        config('vita_k400.py').test_dataloader.dataset, pipeline=with_steps(
+            config('vita_k400.py').test_pipeline, Resize=dict(scale=(-1, 256))))
     # Others do, on a test set of a training, too.
     other = changed('vita_k400.py', dataset=str(ROOT / 'configs' / 'vita_ssv2.py'))
     assert other.test_cfg.prompts == dict(name='{}')

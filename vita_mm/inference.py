@@ -1,8 +1,6 @@
 """A model on any video file: of a checkpoint, or frozen CLIP as it is."""
-from collections.abc import Mapping
 from pathlib import Path
 
-import open_clip
 import torch
 from mmaction.registry import MODELS
 from mmaction.utils import register_all_modules
@@ -19,6 +17,7 @@ from .io.files import locate
 from .models import CLIPRecognizer
 from .models.common.clip import load_clip
 from .models.common.description import evaluation_pipeline, model_config, view_pipeline
+from .models.common.pixels import pixels
 from .systems import SYSTEMS, check_verb
 
 # What is used where nothing else is said.
@@ -170,17 +169,6 @@ def describe_untrained(system: str, classes: str | list[str] | None,
     return describe(
         dict(clip=options, cls_head=head, data_preprocessor=pixels(options)),
         [dict(type='UniformSample', clip_len=num_frames)], system=SYSTEMS[system])
-
-
-def pixels(clip: Mapping) -> dict:
-    """How the frames for a CLIP are normalised: as its tag says, else as OpenAI's."""
-    tag = {}
-    if isinstance(clip['arch'], str):
-        tag = open_clip.get_pretrained_cfg(clip['arch'], str(clip['pretrained']))
-    mean = tag.get('mean', open_clip.OPENAI_DATASET_MEAN)
-    std = tag.get('std', open_clip.OPENAI_DATASET_STD)
-    return {name: [255 * part for part in parts]
-            for name, parts in (('mean', mean), ('std', std))}
 
 
 def parse_clip(text: str) -> dict:

@@ -1,10 +1,11 @@
 """Kinetics-400 as X-CLIP's family reads it and trains on it.
 
 A frame of each of 8 equal parts of a video, at random in training, the middle one in
-evaluation; crops, colour jitter, grey, drawn once for a clip. ``blending`` is for the
-systems that blend clips. 30 epochs of batches of 256: a warm-up of 5, behind which the
-rate falls onto a cosine that began with the training; all parameters end at a hundredth
-of the rate of CLIP's.
+evaluation; crops and grey once for a clip, colour jitter for each frame anew: `--draws
+clip` has one draw for all. ``blending`` is for the systems that blend clips, ``pixels``
+for those that normalise with the mean of ImageNet, not of CLIP: X-CLIP and ViFi-CLIP.
+30 epochs of batches of 256: a warm-up of 5, behind which the rate falls onto a cosine
+that began with the training; all parameters end at a hundredth of the rate of CLIP's.
 """
 _base_ = 'kinetics400.py'
 
@@ -15,10 +16,10 @@ blending = dict(type='RandomBatchAugment', augments=[
     dict(type='CutmixBlending', alpha=1.0, num_classes=400)])
 colours = [
     dict(type='Flip', flip_ratio=0.5),
-    dict(type='RandomApply', prob=0.8, transforms=[
-        dict(type='TorchVisionWrapper', op='ColorJitter', brightness=0.4, contrast=0.4,
-             saturation=0.2, hue=0.1)]),
-    dict(type='TorchVisionWrapper', op='RandomGrayscale', p=0.2)]
+    dict(type='FrameTransform', op='ColorJitter', prob=0.8, draws='frame',
+         brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1),
+    dict(type='FrameTransform', op='Grayscale', prob=0.2, num_output_channels=3)]
+pixels = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 
 train_pipeline = [
     dict(type='OpenVideo'),
@@ -26,7 +27,7 @@ train_pipeline = [
     dict(type='DecodeFrames'),
     dict(type='Resize', scale=(-1, 256)),
     dict(type='MultiScaleCrop', input_size=224, scales=(1, 0.875, 0.75, 0.66),
-         random_crop=False, num_fixed_crops=13, max_wh_scale_gap=1),
+         random_crop=False, num_fixed_crops=5, max_wh_scale_gap=1),
     dict(type='Resize', scale=(224, 224), keep_ratio=False),
     *colours,
     dict(type='FormatShape', input_format='NCTHW'),

@@ -11,8 +11,10 @@ on UCF101.
 Training: about 113 A100 hours in bfloat16. Evaluation: about 85 minutes of one. See
 docs/precision.md for how these were estimated.
 
-The temporal layers learn ten times as fast as CLIP. RandAugment is drawn with a crop of
-at least 44 %, which is the smallest that the authors' crops leave.
+The temporal layers learn ten times as fast as CLIP. RandAugment and colour jitter are
+drawn for each frame anew, which tears the motion of a clip apart; `--draws clip` draws
+once for all of its frames. Their code has one view: how the ten clips and three crops of
+the paper were cropped is not released.
 """
 _base_ = ['../_base_/runtime.py', '../_base_/actionclip.py', '../_base_/fine_tuning.py']
 
@@ -24,8 +26,10 @@ train_pipeline = [
     dict(type='OpenVideo'),
     dict(type='SegmentSample', clip_len=32, rule='actionclip'),
     dict(type='DecodeFrames'),
-    dict(type='RandAugmentCrop', policy='rand-m9-n2', area_range=(0.44, 1.0)),
-    dict(type='Resize', scale=(224, 224), keep_ratio=False),
+    dict(type='FrameRandAugment', num_ops=2, magnitude=9, draws='frame'),
+    dict(type='MultiScaleCrop', input_size=224, scales=(1, 0.875, 0.75, 0.66),
+         random_crop=False, num_fixed_crops=13, max_wh_scale_gap=1),
+    dict(type='PILResize', scale=(224, 224), keep_ratio=False, interpolation='bilinear'),
     *_base_.colours,
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs'),
@@ -33,11 +37,12 @@ train_pipeline = [
 # The released code has one clip, so that the ten of the paper are drawn by none.
 val_pipeline = with_steps(
     _base_.val_pipeline,
-    SegmentSample=dict(clip_len=32, rule='actionclip', clips='even'))
+    SegmentSample=dict(clip_len=32, rule='actionclip', clips='even'),
+    Resize=dict(type='PILResize', scale=(-1, 256)),
+    CenterCrop=dict(type='RoundedCenterCrop', crop_size=224))
 test_pipeline = with_steps(
-    val_pipeline, Resize=dict(scale=(-1, 224)),
-    SegmentSample=dict(num_clips=10),
-    CenterCrop=dict(type='ThreeCrop', crop_size=224))
+    val_pipeline, PILResize=dict(scale=(-1, 224)), SegmentSample=dict(num_clips=10),
+    RoundedCenterCrop=dict(type='ThreeCrop', crop_size=224))
 train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(batch_size=1, dataset=dict(pipeline=test_pipeline))

@@ -12,6 +12,11 @@ layers: Table 1, 76.9 top-1, 93.5 top-5.
 Training: about 8 A100 hours in bfloat16. Evaluation: about 7 minutes of one. See
 docs/precision.md for how these were estimated.
 
+Their features were taken of frames with red and blue exchanged, on which CLIP was not
+trained; `--cfg-options model.data_preprocessor.to_rgb=True` exchanges them here too (the
+name is MMAction2's: it turns RGB round as it does BGR), and CLIP's mean is then taken off
+the wrong channels, as theirs.
+
 Its authors released no recipe for Kinetics: rate, decay and 100000 steps of 64 clips are
 the defaults of their code. Their command for HMDB51 has a tenth of this rate
 (`--cfg-options optim_wrapper.optimizer.lr=1e-4`). As there, the stride of each clip is
@@ -29,10 +34,12 @@ frames = dict(type='RandomStrideSample', clip_len=16, strides=(1, 2, 3, 3, 3, 4)
 # Their features are of the centre of the frame, without augmentation.
 train_pipeline = with_steps(
     _base_.train_pipeline, SampleFrames=frames,
-    RandAugmentCrop=dict(type='Resize', scale=(-1, 224)),
-    Resize=dict(type='CenterCrop', crop_size=224))
-val_pipeline = with_steps(_base_.val_pipeline, SampleFrames=dict(
-    frames, clips='drawn', test_mode=True))
+    RandAugmentCrop=dict(type='PILResize', scale=(-1, 224)),
+    Resize=dict(type='RoundedCenterCrop', crop_size=224))
+val_pipeline = with_steps(
+    _base_.val_pipeline, SampleFrames=dict(frames, clips='drawn', test_mode=True),
+    Resize=dict(type='PILResize', scale=(-1, 224)),
+    CenterCrop=dict(type='RoundedCenterCrop', crop_size=224))
 test_pipeline = with_steps(val_pipeline, RandomStrideSample=dict(num_clips=5))
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=16, dataset=dict(pipeline=val_pipeline))

@@ -18,12 +18,17 @@ precision = 'bfloat16'
 model = dict(
     backbone=dict(type='EVLVisionTransformer', num_frames=8),
     cls_head=dict(type='EVLHead', classes='kinetics400', average_clips='prob'))
-train_pipeline = with_steps(_base_.train_pipeline, SampleFrames=dict(
-    type='TightSampleFrames', clip_len=8, frame_interval=16,
-    out_of_bound_opt='repeat_last'))
-val_pipeline = with_steps(_base_.val_pipeline, SampleFrames=dict(
-    type='TightSampleFrames', clip_len=8, frame_interval=16, test_mode=True,
-    out_of_bound_opt='last_frame'))
+train_pipeline = with_steps(
+    _base_.train_pipeline, SampleFrames=dict(
+        type='TightSampleFrames', clip_len=8, frame_interval=16,
+        out_of_bound_opt='repeat_last'),
+    RandAugmentCrop=dict(boxes='torchvision'),
+    Resize=dict(type='FloatResize', scale=(224, 224), keep_ratio=False))
+val_pipeline = with_steps(
+    _base_.val_pipeline, SampleFrames=dict(
+        type='TightSampleFrames', clip_len=8, frame_interval=16, test_mode=True,
+        out_of_bound_opt='last_frame'),
+    Resize=dict(type='FloatResize', scale=(-1, 224)))
 test_pipeline = with_steps(val_pipeline, TightSampleFrames=dict(num_clips=3))
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))

@@ -16,7 +16,7 @@ from vita_mm.engine.pipelines import with_steps
 precision = 'bfloat16'
 model = dict(
     cls_head=dict(classes='kinetics400', label_smooth_eps=0.1),
-    data_preprocessor=dict(blending=_base_.blending))
+    data_preprocessor=dict(**_base_.pixels, blending=_base_.blending))
 train_pipeline = with_steps(_base_.train_pipeline, SegmentSample=dict(clip_len=16))
 val_pipeline = with_steps(_base_.val_pipeline, SegmentSample=dict(clip_len=16))
 test_pipeline = with_steps(

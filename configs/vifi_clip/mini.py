@@ -1,7 +1,7 @@
 """ViFi-CLIP on the supervised set of the miniature benchmark (the role of K400).
 
-The data, schedule and evaluation of vita_mini.py; what is CLIP's is trained at a
-fiftieth of the rate.
+The data, schedule and evaluation of vita_mini.py, and CLIP's mean and deviation, where
+its authors have ImageNet's; what is CLIP's is trained at a fiftieth of the rate.
 
     tools/dist_train.sh configs/vifi_clip/mini.py 2
 """

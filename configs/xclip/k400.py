@@ -21,7 +21,7 @@ model = dict(
     backbone=dict(type='XCLIPVisionTransformer', num_frames=8),
     cls_head=dict(type='XCLIPTextHead', classes='kinetics400', average_clips='prob',
                   label_smooth_eps=0.1),
-    data_preprocessor=dict(blending=_base_.blending))
+    data_preprocessor=dict(**_base_.pixels, blending=_base_.blending))
 new = ('backbone.prompts', 'backbone.temporal', 'backbone.patch',
        'cls_head.video_prompts')
 optim_wrapper = dict(

@@ -172,4 +172,6 @@ def pixels(clip: Tensor, preprocessor) -> np.ndarray:
     """Normalised frames, (3, T, H, W), as they were seen: (T, H, W, 3) in uint8."""
     shown = clip * preprocessor.std.flatten()[:, None, None, None] \
         + preprocessor.mean.flatten()[:, None, None, None]
+    if preprocessor.to_rgb:  # exchanges red and blue
+        shown = shown.flip(0)
     return shown.round().clamp(0, 255).byte().permute(1, 2, 3, 0).cpu().numpy()

@@ -74,7 +74,11 @@ def add_variant_arguments(parser: argparse.ArgumentParser, trains: bool = False)
     add('clips', choices=('drawn', 'even'), help='how those in time are taken by systems '
         'whose authors draw them at random')
     if trains:
+        add('draws', choices=('frame', 'clip'), help='draw augmentations that are done '
+            'frame by frame for each frame of a clip, or once for it')
         return
+    add('resize', type=int, metavar='N', help='pixels of the shorter side of a frame, '
+        'of which the centre is seen in an evaluation, such as 224 or 256')
     add('dataset', metavar='NAME', help='evaluate on the test set of hmdb51, ucf101, '
         'k600, k600_val, k400, ssv2, the same of the miniature such as mini_hmdb51, or '
         'of a config file')

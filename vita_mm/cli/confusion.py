@@ -96,14 +96,14 @@ def evaluate(args: argparse.Namespace) -> Path:
     """
     from mmengine.dist import is_main_process
 
-    from vita_mm.engine.runs import evaluate
+    from vita_mm.engine.runs import evaluate, keep_trained_pixels
     from vita_mm.errors import UserError
     from vita_mm.io.checkpoints import find_checkpoint, read_tensors
     config = read(args)
     checkpoint = None
     if args.checkpoint != 'none':
         checkpoint = str(find_checkpoint(args.checkpoint))
-        read_tensors(checkpoint)
+        keep_trained_pixels(config, read_tensors(checkpoint), args.cfg_options)
     hooks = config.get('custom_hooks') or []
     if not any(hook['type'] == 'ConfusionHook' for hook in hooks):
         config.custom_hooks = [*hooks, dict(type='ConfusionHook')]

@@ -22,14 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     import torch.distributed
 
-    from vita_mm.engine.runs import evaluate, read_config
+    from vita_mm.engine.runs import evaluate, keep_trained_pixels, read_config
     from vita_mm.io.checkpoints import find_checkpoint, read_tensors
 
     config = read_config(args)
     checkpoint = None
     if args.checkpoint != 'none':
         checkpoint = str(find_checkpoint(args.checkpoint))
-        read_tensors(checkpoint)
+        keep_trained_pixels(config, read_tensors(checkpoint), args.cfg_options)
     if args.dump:
         config.test_evaluator = [config.test_evaluator,
                                  dict(type='DumpResults', out_file_path=args.dump)]

@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from vita_mm.errors import UserError
 
-# One of each is in a pipeline.
-CROPS = ('CenterCrop', 'ThreeCrop')
-
 
 def with_steps(pipeline: Sequence[Mapping], **steps: Mapping | None) -> list[Mapping]:
     """A pipeline with other steps in the place of some; the one given stays as it is.

@@ -3,9 +3,11 @@ import argparse
 import copy
 import difflib
 import hashlib
+import logging
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -17,11 +19,14 @@ from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.config.utils import ConfigParsingError
 from mmengine.dist import get_world_size, init_dist
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 # Tools outside of the package take it from here, with read_config.
 from vita_mm.cli.arguments import add_common_arguments  # noqa: F401
 from vita_mm.data.dataset import check_batches
+from vita_mm.data.pixel_steps import with_pixels_of
+from vita_mm.description import read_description
 from vita_mm.errors import UserError
 from vita_mm.io.files import ROOT, locate
 from vita_mm.io.processes import die_with_parent
@@ -149,9 +154,10 @@ def use_trained_model(config: Config, trained: Config) -> None:
     """Give an evaluation the model of a training.
 
     An evaluation with manual prompts has classes that were not trained on: these stay
-    its own, and so does what the trained head's class names in ``of_evaluation``. Its
-    reading of long clips stays its own too. A model that is not built on a ``clip`` of
-    ours, such as one of MMAction2's, is taken whole.
+    its own, and so does what the trained head's class names in ``of_evaluation``; its
+    pixels are those of the training, see :func:`use_pixels`. Its reading of long clips
+    stays its own too. A model that is not built on a ``clip`` of ours, such as one of
+    MMAction2's, is taken whole.
 
     Raises:
         UserError: if such a model is asked for classes that were not trained on.
@@ -179,6 +185,56 @@ def use_trained_model(config: Config, trained: Config) -> None:
     own.cls_head = head
     if find_system(model) is None:
         own.type = model.type
+    if (config.get('test_cfg') or {}).get('prompts'):
+        use_pixels(config, trained)
+
+
+def use_pixels(config: Config, trained: Config) -> None:
+    """Resize and crop the frames of an evaluation as a training's own one-view evaluation
+    does. A pipeline that does so otherwise than in one step each stays as it is."""
+    loader = copy.deepcopy(config.get('test_dataloader'))
+    pipelines = [one.dataset.pipeline for one in (
+        loader, trained.get('val_dataloader') or trained.get('test_dataloader'))
+        if one is not None and 'pipeline' in (one.get('dataset') or {})]
+    if len(pipelines) < 2:
+        return
+    loader.dataset.pipeline = with_pixels_of(*pipelines)
+    config.test_dataloader = loader
+    if 'test_pipeline' in config:
+        config.test_pipeline = copy.deepcopy(loader.dataset.pipeline)
+
+
+def keep_trained_pixels(config: Config, checkpoint: dict, options: Mapping) -> None:
+    """Normalise frames as they were for the model of a checkpoint, where its config has
+    other values by now.
+
+    A converted checkpoint was not trained here: its config says what its authors did.
+
+    Args:
+        checkpoint: its content.
+        options: of the command line, which come first.
+    """
+    own = (config.get('model') or {}).get('data_preprocessor')
+    meta = checkpoint.get('meta')
+    if own is None or not isinstance(meta, dict) or 'converted_from' in meta:
+        return
+    try:
+        trained = read_description(checkpoint, '')['data_preprocessor']
+    except UserError:  # it does not describe itself
+        return
+    differing = {
+        name: value for name, value in trained.items()
+        if plain(own.get(name)) != value
+        and f'model.data_preprocessor.{name}' not in options}
+    if differing:
+        own.update(differing)
+        print_log(f'frames are normalised as those that the checkpoint was trained on, '
+                  f'not as {config.filename} says: {differing}', 'current',
+                  logging.WARNING)
+
+
+def plain(value):
+    return list(value) if isinstance(value, tuple) else value
 
 
 def check_keys(keys, place: str) -> None:

@@ -12,13 +12,14 @@ from typing import Any
 
 from mmengine.config import Config
 
+from vita_mm.data.pixel_steps import CENTRES, CROPS, RESIZING
 from vita_mm.errors import UserError
 from vita_mm.io.files import locate
 from vita_mm.labels.class_names import read_templates
 from vita_mm.systems import check_verb, find_system
 
-from .pipelines import CROPS, find_sampling, find_step, with_steps
-from .runs import load_config, use_trained_model
+from .pipelines import find_sampling, find_step, with_steps
+from .runs import load_config, use_pixels, use_trained_model
 
 # Dataset to the config whose test set it is, and the split of that; the miniature's play
 # the roles of the others.
@@ -42,6 +43,7 @@ SAMPLINGS = {
                    out_of_bound_opt='last_frame')}
 # Steps that take frames as the code of a system's authors does.
 OF_AUTHORS = ('SegmentSample', 'RandomStrideSample')
+DRAWS = ('frame', 'clip')
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,10 @@ class Variants:
         sampling: how the frames of a clip are taken in evaluations of which the paper
             does not say it: in ``parts``, of each the middle, or at a ``stride``, the
             largest up to 16 that fits.
+        resize: pixels of the shorter side of a frame, before the crop of its centre, in
+            an evaluation.
+        draws: whether the augmentations of a training are drawn for each ``frame`` of a
+            clip or once for the ``clip``, where they are done frame by frame.
         reading: of clips of more frames than Vita-CLIP was trained on: ``frame_windows``
             or ``tile``.
         prompts: one of the config's sets, a list that comes with the package, or one
@@ -77,11 +83,13 @@ class Variants:
     views: str | None = None
     clips: str | None = None
     sampling: str | None = None
+    resize: int | None = None
+    draws: str | None = None
     reading: str | None = None
     prompts: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ('frames', 'stride'):
+        for name in ('frames', 'stride', 'resize'):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(f'{name} is a number from 1, not {value!r}')
@@ -89,7 +97,7 @@ class Variants:
             raise ValueError('views are clips x crops with 1 or 3 crops, such as 4x3, '
                              f'not {self.views!r}')
         for name, known in (('reading', READINGS), ('clips', CLIPS),
-                            ('sampling', SAMPLINGS)):
+                            ('sampling', SAMPLINGS), ('draws', DRAWS)):
             value = getattr(self, name)
             if value is not None and value not in known:
                 raise ValueError(f'{name} is {" or ".join(known)}, not {value!r}')
@@ -165,6 +173,10 @@ def apply_variants(config: Config, variants: Variants,
             use_views(config, times, crops)
         if variants.clips is not None:
             use_clips(config, variants.clips)
+        if variants.resize is not None:
+            use_resize(config, variants.resize)
+        if variants.draws is not None:
+            use_draws(config, variants.draws)
         if variants.reading is not None:
             use_reading(config, variants.reading)
         if variants.prompts is not None:
@@ -200,7 +212,10 @@ def read_dataset(name: str) -> Config:
 
 
 def on_test_set_of(evaluation: Config, trained: Config) -> Config:
-    """A config's evaluation with the model of another.
+    """A config's evaluation with the model of another, and with the pixels of that.
+
+    Frames are chosen as the evaluation says; they are resized, cropped and normalised as
+    in the one-view evaluation of the model's own config.
 
     Where its classes are not those of the model, they are told from the model by manual
     prompts: those of the evaluation, else those of the model's config, else the names.
@@ -224,6 +239,7 @@ def on_test_set_of(evaluation: Config, trained: Config) -> Config:
     elif not prompts_of(found) and foreign:
         found.test_cfg = dict(type='ZeroShotLoop', prompts=dict(name='{}'))
     use_trained_model(found, trained)
+    use_pixels(found, trained)
     for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler',
                 'val_cfg', 'val_dataloader', 'val_evaluator'):
         found[key] = None
@@ -314,21 +330,20 @@ def use_views(config: Config, times: int, crops: int) -> None:
     """Average over so many clips in time, times crops in space."""
     pipeline = pipeline_of(config, 'test')
     sampling, crop = find_sampling(pipeline), find_step(pipeline, *CROPS)
+    three = crop['type'] not in CENTRES
     steps = {}
     if times != sampling.get('num_clips', 1):
         changed = {key: value for key, value in sampling.items() if key != 'num_clips'}
         steps[sampling['type']] = changed | (dict(num_clips=times) if times > 1 else {})
-    if (crop['type'] == 'ThreeCrop') != (crops == 3):
-        size = crop['crop_size']
+    if three != (crops == 3):
+        size, resize = crop['crop_size'], find_step(pipeline, *RESIZING)['type']
+        steps[crop['type']] = dict(type=RESIZING[resize][crops == 3], crop_size=size)
         if crops == 3:  # side by side, they cover the frame
-            steps['CenterCrop'] = dict(type='ThreeCrop', crop_size=size)
-            steps['Resize'] = dict(scale=(-1, size))
-        else:
-            steps['ThreeCrop'] = dict(type='CenterCrop', crop_size=size)
-            if config.get('val_dataloader') is not None:  # one view is as in validation
-                steps['Resize'] = dict(find_step(pipeline_of(config, 'val'), 'Resize'))
+            steps[resize] = dict(scale=(-1, size))
+        elif config.get('val_dataloader') is not None:  # one view is as in validation
+            steps[resize] = dict(find_step(pipeline_of(config, 'val'), *RESIZING))
     change_steps(config, 'test', steps)
-    before = sampling.get('num_clips', 1) * (3 if crop['type'] == 'ThreeCrop' else 1)
+    before = sampling.get('num_clips', 1) * (3 if three else 1)
     divide_batch(config, 'test', times * crops / before)
 
 
@@ -361,6 +376,38 @@ def use_sampling(config: Config, sampling: str) -> None:
         kept = {key: before[key] for key in ('clip_len', 'num_clips', 'test_mode')
                 if key in before}
         change_steps(config, 'test', {before['type']: SAMPLINGS[sampling] | kept})
+def use_resize(config: Config, size: int) -> None:
+    """Evaluate on the centre of frames whose shorter side has so many pixels."""
+    pipeline = pipeline_of(config, 'test')
+    resize, crop = find_step(pipeline, *RESIZING), find_step(pipeline, *CROPS)
+    if crop['type'] not in CENTRES:
+        raise UserError('three crops cover the frame, whose shorter side is theirs: '
+                        '--resize is for one crop (--views 1x1)')
+    if min(resize['scale']) != -1:
+        raise UserError(f'frames are resized to {tuple(resize["scale"])}, whatever their '
+                        'ratio: --resize is for a shorter side')
+    smallest = min(crop['crop_size']) if not isinstance(crop['crop_size'], int) \
+        else crop['crop_size']
+    if size < smallest:
+        raise UserError(f'a crop of {smallest} pixels does not fit a shorter side of '
+                        f'{size}')
+    change_steps(config, 'test', {resize['type']: dict(scale=(-1, size))})
+
+
+def use_draws(config: Config, draws: str) -> None:
+    """Draw what is done to frames in training for each of them, or for a clip."""
+    if config.get('train_dataloader') is None:
+        raise UserError('nothing is trained here: --draws is of the augmentations of a '
+                        'training')
+    found = [step['type'] for step in pipeline_of(config, 'train') if 'draws' in step]
+    if not found:
+        raise UserError('no augmentation of its training can be drawn for each frame: '
+                        'it draws once for a clip, or has none')
+    pipeline = [dict(step, draws=draws) if 'draws' in step else step
+                for step in pipeline_of(config, 'train')]
+    change_dataset(config, 'train', pipeline=pipeline)
+    if 'train_pipeline' in config:
+        config.train_pipeline = copy.deepcopy(pipeline)
 
 
 def use_reading(config: Config, reading: str) -> None:

@@ -20,6 +20,7 @@ from vita_mm.engine.runs import (
     evaluate,
     join_group,
     keep_test_only,
+    keep_trained_pixels,
     load_config,
     override,
     use_trained_model,
@@ -95,7 +96,9 @@ def read_trained(verb: str, path: str, checkpoint: str, options: dict | None = N
     if not trains:
         return Trained(path, config, None, system)
     file = str(find_checkpoint(checkpoint))
-    selection = find_selection(read_tensors(file), file)
+    content = read_tensors(file)
+    keep_trained_pixels(config, content, options or {})
+    selection = find_selection(content, file)
     return Trained(path, config, file, system,
                    None if selection is None else say(selection))
 
@@ -163,6 +166,7 @@ def zero_shot(protocol: str, trained: Trained, datasets: list[str] | None = None
             continue
         use_trained_model(own, trained.config)
         sample_as(own, trained.config)
+        override(own, options or {}, '--cfg-options')  # over its pixels, too
         configs = {system.name: own}
         if system.long_clips:
             configs = {name: copy.deepcopy(own) for name in readings or system.long_clips}

@@ -29,7 +29,7 @@ from .result import DONE
 
 SEED = 'randomness.seed'
 # Variants that make an evaluation longer or shorter.
-COSTLY = ('dataset', 'split', 'frames', 'stride', 'views')
+COSTLY = ('dataset', 'split', 'frames', 'stride', 'views', 'resize')
 
 
 @dataclass(eq=False)
@@ -195,8 +195,9 @@ class Plan:
         """Of a training, whose own test set has what the row changes in it."""
         variants, test = column.variants, column.test
         if test is not None:
-            config = copy.deepcopy(for_test(self._read(test, variants)))
+            config = copy.deepcopy(for_test(self._load(test)))
             use_trained_model(config, trained)
+            config = self._with_options(apply_variants(config, variants, self._load))
             imports = [*plugins_of(config), *plugins_of(trained)]
             config.custom_imports = dict(imports=list(dict.fromkeys(imports)),
                                          allow_failed_imports=False)

@@ -26,7 +26,7 @@ CLAIMS = ('rising', 'greater', 'saturates')
 FIGURES = ('lines', 'trade_off')
 # How an evaluation differs from its config; a row and a column have these fields, too.
 VARIANTS = {item.name for item in fields(Variants)}
-OF_TRAINING = ('frames', 'stride')
+OF_TRAINING = ('frames', 'stride', 'draws')
 CLOSED = ConfigDict(extra='forbid')
 Number = int | float
 
@@ -70,8 +70,8 @@ class Row:
         train: config of the training; None where nothing is trained.
         override: dotted config key to value, on top of ``train``.
         test: config of the evaluation, for columns that have none of their own.
-        variants: of the training (frames, stride) and of its evaluations; of what is
-            evaluated where nothing is trained. In the file they are fields of the row.
+        variants: of the training (frames, stride, draws) and of its evaluations; of what
+            is evaluated where nothing is trained. In the file they are fields of the row.
         cells: column name to fields of :class:`Column` that differ in this row.
         published: name of the row in the published figures; None if it has none.
         tolerance: in the unit of the columns: how far from the published figure is

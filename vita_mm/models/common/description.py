@@ -13,6 +13,7 @@ from statistics import mode
 
 from mmengine.config import Config
 
+from vita_mm.data.pixel_steps import CENTRES, CROPS, RESIZING, find_pixels
 from vita_mm.errors import UserError
 from vita_mm.io.files import lasting
 from vita_mm.labels.class_names import read_classes, read_templates
@@ -122,7 +123,11 @@ CLIP: dict[str, Check] = dict(
         type(arch) is str and not arch.endswith('.json')),
     pretrained=kind(str, type(None)), quick_gelu=kind(bool, type(None)))
 PIXELS: dict[str, Check] = dict(
-    mean=three_numbers, std=three_positive)
+    mean=three_numbers, std=three_positive, to_rgb=kind(bool))
+# How frames are resized, where it is not by MMAction2, and their shorter side, where that
+# is not the model's; what takes the centre follows from the first.
+RESIZE: dict[str, Check] = dict(
+    type=lambda value: type(value) is str and value in RESIZING, short_side=count(1))
 STRIDE: dict[str, Check] = dict(
     type=kind(str), clip_len=count(1), frame_interval=count(1),
     out_of_bound_opt=lambda value: value in ('loop', 'repeat_last', 'last_frame'))
@@ -137,6 +142,7 @@ SAMPLING: dict[str, dict[str, Check]] = dict(
 NEEDED: dict[str, set[str]] = dict(
     clip={'arch'}, backbone=set(), cls_head={'classes'},
     data_preprocessor={'mean', 'std'}, sampling={'type', 'clip_len'})
+OPTIONAL: dict[str, set[str]] = dict(resize={'type'})
 # Options of a config that change nothing in the probabilities of one centre view.
 IDLE: dict[str, set[str]] = dict(
     clip=set(), backbone={'type', 'checkpointing', 'compile'},
@@ -173,6 +179,9 @@ def describe_parts(parts: Parts, model: Mapping, pipeline: list[dict],
     for name, part in (('backbone', parts.backbone), ('cls_head', parts.cls_head)):
         description[name] = {key: value for key, value in description[name].items()
                              if not part.is_idle(key, value)}
+    resize = describe_resize(pipeline)
+    if resize is not None:
+        description['resize'] = resize
     head, clip = description['cls_head'], description['clip']
     head['classes'] = classes or read_classes(head.get('classes', []))
     if 'templates' in head:
@@ -201,13 +210,29 @@ def centre_view(sampling: dict) -> dict:
             and sampling.get('out_of_bound_opt') != 'last_frame'):
         return dict(sampling, type='SampleFrames')
     return sampling
+def describe_resize(pipeline: list[dict]) -> dict | None:
+    """How a pipeline resizes frames for its view of the centre; None if MMAction2 does it
+    to the size of the view, or it is not by a shorter side."""
+    found = find_pixels(pipeline)
+    if found is None:
+        return None
+    resize, crop = pipeline[found]
+    if resize.keys() != {'type', 'scale'} or min(resize['scale']) != -1:
+        return None
+    short = {} if crop['crop_size'] == max(resize['scale']) else dict(
+        short_side=max(resize['scale']))
+    return dict(type=resize['type'], **short) if short or resize['type'] != 'Resize' \
+        else None
 
 
 def check_fields(description: dict, parts: Parts) -> None:
     """Raises ValueError naming what is missing, unknown, or not what it is to be."""
-    if type(description) is not dict or description.keys() != NEEDED.keys():
+    if type(description) is not dict or description.keys() - OPTIONAL.keys() \
+            != NEEDED.keys():
         raise ValueError('it must have ' + ', '.join(NEEDED))
-    for part, needed in NEEDED.items():
+    for part, needed in (NEEDED | OPTIONAL).items():
+        if part not in description:
+            continue
         if type(description[part]) is not dict:
             raise ValueError(f'{part} cannot be {str(description[part]):.80}')
         missing = needed - description[part].keys()
@@ -218,9 +243,9 @@ def check_fields(description: dict, parts: Parts) -> None:
         raise ValueError(f'sampling.type is none of {", ".join(SAMPLING)}')
     fields = dict(clip=CLIP, backbone=parts.backbone.fields,
                   cls_head=parts.cls_head.fields, data_preprocessor=PIXELS,
-                  sampling=SAMPLING[sampler])
+                  sampling=SAMPLING[sampler], resize=RESIZE)
     for part, known in fields.items():
-        for key, value in description[part].items():
+        for key, value in description.get(part, {}).items():
             if key not in known:
                 raise ValueError(f'there is no {part}.{key}')
             if not known[key](value):
@@ -228,16 +253,20 @@ def check_fields(description: dict, parts: Parts) -> None:
 
 
 def evaluation_pipeline(config: Mapping | Config) -> list[dict]:
-    """The pipeline of a config's test set, else of its validation set.
+    """The pipeline of a config's test set, or of its validation set, which has one view,
+    where there is none or it takes three crops of a frame.
 
     Raises:
         UserError: if it has neither.
     """
-    for name in ('test_dataloader', 'val_dataloader'):
-        dataset = (config.get(name) or {}).get('dataset', {})
-        if 'pipeline' in dataset:
-            return dataset['pipeline']
-    raise UserError('the config has no pipeline in test_dataloader.dataset')
+    datasets = [(config.get(name) or {}).get('dataset') or {}
+                for name in ('test_dataloader', 'val_dataloader')]
+    pipelines = [one['pipeline'] for one in datasets if 'pipeline' in one]
+    if not pipelines:
+        raise UserError('the config has no pipeline in test_dataloader.dataset')
+    three = any(step['type'] in CROPS and step['type'] not in CENTRES
+                for step in pipelines[0])
+    return pipelines[-1 if three else 0]
 
 
 def model_config(description: dict, parts: Parts) -> dict:
@@ -252,11 +281,13 @@ def model_config(description: dict, parts: Parts) -> dict:
 
 def view_pipeline(description: dict, height: int, width: int) -> list[dict]:
     """The pipeline of one centre view of frames of this size in pixels."""
+    resize = description.get('resize', dict(type='Resize'))
+    kind, short_side = resize['type'], max(height, width, resize.get('short_side', 0))
     return [
         dict(type='OpenVideo'),
         dict(description['sampling'], test_mode=True),
         dict(type='DecodeFrames'),
-        dict(type='Resize', scale=(-1, max(height, width))),
-        dict(type='CenterCrop', crop_size=(width, height)),
+        dict(type=kind, scale=(-1, short_side)),
+        dict(type=RESIZING[kind][0], crop_size=(width, height)),
         dict(type='FormatShape', input_format='NCTHW'),
         dict(type='PackActionInputs')]

@@ -50,7 +50,9 @@ class VitaCLIPConversion:
                        data_preprocessor=OPENAI_PIXELS) if said else None,
             pipeline=[dict(
                 type='TightSampleFrames', clip_len=released.backbone['num_frames'],
-                frame_interval=16, out_of_bound_opt='last_frame')],
+                frame_interval=16, out_of_bound_opt='last_frame'),
+                      dict(type='FloatResize', scale=(-1, 224)),
+                      dict(type='CenterCrop', crop_size=224)],
             clip=released.clip.model.state_dict(), report=report(released, clip))
 
     def write(self, model: CLIPRecognizer) -> dict:

@@ -1,9 +1,11 @@
-"""Transforms that MMAction2 does not have."""
+"""timm's RandAugment and a random crop, of a whole clip alike."""
 import functools
 import random
 from collections.abc import Callable
 
 import numpy as np
+import torch
+import torchvision
 from mmaction.datasets.transforms import RandomResizedCrop
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
@@ -92,8 +94,8 @@ def augmented_box(image: Image.Image, operations: list[Operation], box: tuple
 
 @TRANSFORMS.register_module()
 class RandAugmentCrop(BaseTransform):
-    """timm's RandAugment and then MMAction2's ``RandomResizedCrop``, with one random draw
-    for all frames of a clip. Pixels that the crop drops are not augmented.
+    """timm's RandAugment and then a ``RandomResizedCrop``, with one random draw for all
+    frames of a clip. Pixels that the crop drops are not augmented.
 
     Required key: ``imgs``, a list of (H, W, 3) uint8 RGB frames, changed to frames of the
     crop's size, as is ``img_shape``.
@@ -102,11 +104,18 @@ class RandAugmentCrop(BaseTransform):
         policy: timm's description, such as ``rand-m7-n4-mstd0.5-inc1``.
         interpolation: of geometric operations: ``bicubic``, ``bilinear``, ``nearest``.
         area_range, aspect_ratio_range: as in ``RandomResizedCrop``.
+        boxes: whose crop it is where ten draws do not fit the frame, which is one clip in
+            some thousands: the largest square (``mmaction``), or the largest crop of an
+            allowed ratio (``torchvision``, and the released code).
     """
 
     def __init__(self, policy: str, interpolation: str = 'bicubic',
                  area_range: tuple = (0.08, 1.0),
-                 aspect_ratio_range: tuple = (3 / 4, 4 / 3)) -> None:
+                 aspect_ratio_range: tuple = (3 / 4, 4 / 3),
+                 boxes: str = 'mmaction') -> None:
+        if boxes not in ('mmaction', 'torchvision'):
+            raise UserError(f'RandAugmentCrop has boxes of mmaction or torchvision, not '
+                            f'of {boxes!r}')
         try:
             build_policy(policy, interpolation, 224)
         except (AssertionError, AttributeError, KeyError, ValueError) as error:
@@ -115,19 +124,28 @@ class RandAugmentCrop(BaseTransform):
         self.policy = policy
         self.interpolation = interpolation
         self.crop = RandomResizedCrop(area_range, aspect_ratio_range)
+        self.boxes = boxes
+
+    def draw_box(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """(left, top, right, bottom) in frames of this size."""
+        area, ratio = self.crop.area_range, self.crop.aspect_ratio_range
+        if self.boxes == 'mmaction':
+            return self.crop.get_crop_bbox((height, width), area, ratio)
+        top, left, height, width = torchvision.transforms.RandomResizedCrop.get_params(
+            torch.empty(1, height, width, device='meta'), list(area), list(ratio))
+        return left, top, left + width, top + height
 
     def transform(self, results: dict) -> dict:
         shape = results['imgs'][0].shape[:2]
         operations = build_policy(self.policy, self.interpolation, min(shape))([])
-        box = self.crop.get_crop_bbox(shape, self.crop.area_range,
-                                      self.crop.aspect_ratio_range)
+        box = self.draw_box(*shape)
         # A few operations draw when they act: rewound for every frame, they give each
         # frame of the clip the same.
         state = random.getstate()
         frames = []
         for frame in results['imgs']:
             random.setstate(state)
-            frames.append(np.asarray(
+            frames.append(np.array(  # a copy, which others may write to
                 augmented_box(Image.fromarray(frame), operations, box)))
         results.update(imgs=frames, img_shape=frames[0].shape[:2])
         return results
@@ -136,4 +154,5 @@ class RandAugmentCrop(BaseTransform):
         return (f'{type(self).__name__}(policy={self.policy!r}, '
                 f'interpolation={self.interpolation!r}, '
                 f'area_range={self.crop.area_range}, '
-                f'aspect_ratio_range={self.crop.aspect_ratio_range})')
+                f'aspect_ratio_range={self.crop.aspect_ratio_range}, '
+                f'boxes={self.boxes!r})')
