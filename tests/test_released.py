@@ -9,6 +9,7 @@ from conftest import CLASSES, random_video, tiny_clip_config
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from reference import Options, logits
+from vita_mm.analysis.parity.models import check_case
 from vita_mm.cli.main import run
 from vita_mm.errors import UserError
 from vita_mm.inference import build_model as build_described
@@ -134,6 +135,16 @@ def test_the_model_read_is_the_model_written(case):
     video = random_video().float()
     ours, theirs = (one(video, mode='tensor', stage='head') for one in (again, model))
     assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_parity_is_measured(case):
+    folder, _ = case
+    assert check_case(folder / 'case').equal
+    for key, factor in (('logits', 1 + 3e-5), ('grad/visual.time_embed', 1.001)):
+        arrays = dict(np.load(folder / 'case.npz'))
+        np.savez(folder / 'case.npz', **{**arrays, key: arrays[key] * factor})
+        assert check_case(folder / 'case').equal is False
+        np.savez(folder / 'case.npz', **arrays)
 
 
 @pytest.fixture
