@@ -220,19 +220,19 @@ def test_actionclip_batches_of_ranks_are_one(build, tmp_path):
             assert error <= 1e-9 * expected[name].norm() + 1e-12, name
 
 
-def plain_a5(clip, own, video, factor=1 / 0.07):
+def plain_a5(clip, own, video, factor=1 / 0.07, prefix=2, postfix=3, layers=2):
     table = own['cls_head.context.vectors']
     classes = []
     for name in NAMES:
         words = reference.embed(clip, reference.TOKENIZER.encode(name))
-        behind = 1 + 2 + len(words)
+        behind = 1 + prefix + len(words)
         tokens, end = reference.padded(
-            clip, [table[1:3], words, table[behind:behind + 3]])
+            clip, [table[1:1 + prefix], words, table[behind:behind + postfix]])
         classes.append(unit(reference.encode_text(clip, tokens, end, options())))
     rows = []
     for one in video[:, 0]:
         frames = frame_features(clip, one.transpose(0, 1))
-        feature = unit(temporal(own, frames, 2, residual=False))
+        feature = unit(temporal(own, frames, layers, residual=False))
         rows.append(factor * torch.stack(classes) @ feature)
     return torch.stack(rows)
 
