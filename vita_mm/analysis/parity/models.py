@@ -136,6 +136,11 @@ def evl(tensors: Mapping[str, Tensor], case: Case) -> tuple[dict, dict]:
 
 def efficient_prompt(tensors: Mapping[str, Tensor], case: Case) -> tuple[dict, dict]:
     before, behind = case.says('settings', 'prefix'), case.says('settings', 'postfix')
+    width, heads = tensors['temporalEmbedding.weight'].shape[-1], case.says(
+        'settings').get('tfm_heads')
+    if heads not in (None, max(width // 64, 1)):
+        raise UserError(f'{case.path}: a temporal layer of width {width} with {heads} '
+                        'heads cannot be built: ours are of 64 each')
     # The head deals out a number of vectors, the odd one behind the name.
     dealt = before + behind > 0 and 0 <= behind - before <= 1
     context = dict(num_context=before + behind) if dealt else dict(
