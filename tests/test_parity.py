@@ -305,6 +305,12 @@ def test_files_that_are_not_as_they_should_be_are_refused(tmp_path, make_case, c
             check_frames(table)
     write_rows(table, [('resnet', 'test', 1, 1, 1, 0, '', 5, '1')])
     assert 'no system' in check_frames(table)[0].found
+    pixels = tmp_path / 'pixels.json'
+    pixels.write_text(json.dumps(dict(
+        systems=dict(evl={}), geometry=dict(resnet=[dict(one_crop=[])]))))
+    first, second = check_pixels(pixels)
+    assert "lacks 'normalise'" in first.found and 'no system' in second.found
+    assert first.equal is False and second.equal is False
     path = make_case('evl')
     info = json.loads(path.with_suffix('.json').read_text())
     for changed, message in (

@@ -31,7 +31,7 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 def check_pixels(path: Path) -> list[Finding]:
     """
     Raises:
-        UserError: if a file is not as docs/parity.md says.
+        UserError: if a file is no JSON.
     """
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
@@ -41,7 +41,10 @@ def check_pixels(path: Path) -> list[Finding]:
     for part, check in (('systems', check_constants), ('geometry', check_geometry),
                         ('boxes', check_boxes)):
         for system, theirs in content.get(part, {}).items():
-            found += check(system, theirs, path)
+            try:
+                found += check(system, theirs, path)
+            except UserError as error:
+                found.append(Finding(f'{part} of {system}', str(error), False))
     return found
 
 
