@@ -28,7 +28,7 @@ PARTS_AT_RANDOM = 'tsn'
 RATE = 30  # frames a second of the videos
 # Of ours, at most so many are drawn until a random row of theirs is seen to be possible:
 # enough that the first and last places where a clip can begin are among them.
-DRAWS, DRAWS_PER_FRAME, ROUND = 2000, 8, 250
+DRAWS, DRAWS_PER_FRAME, FIRST = 2000, 24, 250
 # Where each of the steps between frames was drawn as often, no others are to be expected.
 OFTEN = 5
 
@@ -175,7 +175,8 @@ class Sampler:
         limit, drawn, left = max(DRAWS, DRAWS_PER_FRAME * length), [], rows
         seed_all(0)
         while left and len(drawn) < limit:
-            drawn += [self.draw(length, len(drawn) + number) for number in range(ROUND)]
+            wanted = min(max(2 * len(drawn), FIRST), limit)
+            drawn += [self.draw(length, number) for number in range(len(drawn), wanted)]
             seen = np.stack(drawn)
             left = [row for row in left
                     if not is_possible(row.indices, seen[:, row.view])]
