@@ -45,15 +45,19 @@ class ActionCLIPTextHead(CLIPTextHead):
         super().__init__(clip, classes, context='none', templates=templates,
                          trained=trained, **kwargs)
 
-    def loss(self, feats: Tensor, data_samples: list, **kwargs) -> dict:
+    def loss(self, feats: Tensor, data_samples: list, templates: Tensor | None = None,
+             **kwargs) -> dict:
         """The mean of the two divergences of clips and prompts, over the batches of all
         ranks together. Gradient accumulation does not widen it.
 
         Args:
             feats: unit features of the clips, (B, D').
+            templates: which of the templates each clip is matched by, (B, ); by default
+                drawn.
         """
         labels = torch.cat([sample.gt_label for sample in data_samples]).to(feats.device)
-        templates = torch.randint(len(self.sequences), (len(labels), ))
+        if templates is None:
+            templates = torch.randint(len(self.sequences), (len(labels), ))
         text = self.tower.module(PackedPrompts(
             [self.sequences[template][label] for template, label in zip(
                 templates.tolist(), labels.tolist())]).to(feats.device))
