@@ -25,7 +25,7 @@ from mmengine.runner import Runner
 # Tools outside of the package take it from here, with read_config.
 from vita_mm.cli.arguments import add_common_arguments  # noqa: F401
 from vita_mm.data.dataset import check_batches
-from vita_mm.data.pixel_steps import with_pixels_of
+from vita_mm.data.view_steps import with_frames_of, with_pixels_of
 from vita_mm.description import read_description
 from vita_mm.errors import UserError
 from vita_mm.io.files import ROOT, locate
@@ -155,7 +155,7 @@ def use_trained_model(config: Config, trained: Config) -> None:
 
     An evaluation with manual prompts has classes that were not trained on: these stay
     its own, and so does what the trained head's class names in ``of_evaluation``; its
-    pixels are those of the training, see :func:`use_pixels`. Its reading of long clips
+    frames are those of the training, see :func:`use_views_of`. Its reading of long clips
     stays its own too. A model that is not built on a ``clip`` of ours, such as one of
     MMAction2's, is taken whole.
 
@@ -186,19 +186,21 @@ def use_trained_model(config: Config, trained: Config) -> None:
     if find_system(model) is None:
         own.type = model.type
     if (config.get('test_cfg') or {}).get('prompts'):
-        use_pixels(config, trained)
+        use_views_of(config, trained)
 
 
-def use_pixels(config: Config, trained: Config) -> None:
-    """Resize and crop the frames of an evaluation as a training's own one-view evaluation
-    does. A pipeline that does so otherwise than in one step each stays as it is."""
+def use_views_of(config: Config, trained: Config) -> None:
+    """Take, resize and crop the frames of an evaluation as a training's own one-view
+    evaluation does, as many as before. A pipeline that does so otherwise than in one step
+    each stays as it is."""
     loader = copy.deepcopy(config.get('test_dataloader'))
     pipelines = [one.dataset.pipeline for one in (
         loader, trained.get('val_dataloader') or trained.get('test_dataloader'))
         if one is not None and 'pipeline' in (one.get('dataset') or {})]
     if len(pipelines) < 2:
         return
-    loader.dataset.pipeline = with_pixels_of(*pipelines)
+    pipeline, own = pipelines
+    loader.dataset.pipeline = with_frames_of(with_pixels_of(pipeline, own), own)
     config.test_dataloader = loader
     if 'test_pipeline' in config:
         config.test_pipeline = copy.deepcopy(loader.dataset.pipeline)

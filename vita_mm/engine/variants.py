@@ -12,14 +12,14 @@ from typing import Any
 
 from mmengine.config import Config
 
-from vita_mm.data.pixel_steps import CENTRES, CROPS, RESIZING
+from vita_mm.data.view_steps import CENTRES, CROPS, OF_AUTHORS, RESIZING
 from vita_mm.errors import UserError
 from vita_mm.io.files import locate
 from vita_mm.labels.class_names import read_templates
 from vita_mm.systems import check_verb, find_system
 
 from .pipelines import find_sampling, find_step, with_steps
-from .runs import load_config, use_pixels, use_trained_model
+from .runs import load_config, use_trained_model, use_views_of
 
 # Dataset to the config whose test set it is, and the split of that; the miniature's play
 # the roles of the others.
@@ -41,8 +41,6 @@ SAMPLINGS = {
     'parts': dict(type='UniformSample'),
     'stride': dict(type='FittingSampleFrames', frame_interval=16,
                    out_of_bound_opt='last_frame')}
-# Steps that take frames as the code of a system's authors does.
-OF_AUTHORS = ('SegmentSample', 'RandomStrideSample')
 DRAWS = ('frame', 'clip')
 
 
@@ -233,13 +231,12 @@ def on_test_set_of(evaluation: Config, trained: Config) -> Config:
         if system is not None:
             check_verb('zero-shot', system)
         found.model.cls_head = dict(head, context='none')
-    sample_as(found, trained)
     if not prompts_of(found) and prompts_of(trained):
         found.test_cfg = copy.deepcopy(trained.test_cfg)
     elif not prompts_of(found) and foreign:
         found.test_cfg = dict(type='ZeroShotLoop', prompts=dict(name='{}'))
     use_trained_model(found, trained)
-    use_pixels(found, trained)
+    use_views_of(found, trained)
     for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler',
                 'val_cfg', 'val_dataloader', 'val_evaluator'):
         found[key] = None
@@ -248,26 +245,6 @@ def on_test_set_of(evaluation: Config, trained: Config) -> Config:
     found.custom_imports = dict(imports=list(dict.fromkeys(imports)),
                                 allow_failed_imports=False)
     return found
-
-
-def sample_as(evaluation: Config, trained: Config) -> None:
-    """Take frames of parts of a video as the code of a model's authors does.
-
-    Of as many frames and clips as before: of these a dataset's protocol says how many.
-    """
-    before = find_first(evaluation, 'test', 'UniformSample')
-    own = find_first(trained, 'test', *OF_AUTHORS)
-    if before is not None and own is not None:
-        count = {key: before[key] for key in ('clip_len', 'num_clips') if key in before}
-        step = {key: value for key, value in own.items() if key != 'num_clips'}
-        change_steps(evaluation, 'test', {'UniformSample': step | count})
-
-
-def find_first(config: Config, loop: str, *types: str) -> Mapping | None:
-    """The first step of one of these types that the data of a loop pass, if any."""
-    dataset = (config.get(f'{loop}_dataloader') or {}).get('dataset') or {}
-    return next((step for step in dataset.get('pipeline') or ()
-                 if step['type'] in types), None)
 
 
 def imports_of(config: Config) -> list[str]:

@@ -26,7 +26,7 @@ from vita_mm.engine.runs import (
     use_trained_model,
 )
 from vita_mm.engine.selection import find_selection, say
-from vita_mm.engine.variants import Variants, apply_variants, read_dataset, sample_as
+from vita_mm.engine.variants import Variants, apply_variants, read_dataset
 from vita_mm.errors import UserError
 from vita_mm.io.checkpoints import find_checkpoint, read_tensors
 from vita_mm.io.digests import digest_file
@@ -165,8 +165,7 @@ def zero_shot(protocol: str, trained: Trained, datasets: list[str] | None = None
         if trained.checkpoint is None:
             continue
         use_trained_model(own, trained.config)
-        sample_as(own, trained.config)
-        override(own, options or {}, '--cfg-options')  # over its pixels, too
+        override(own, options or {}, '--cfg-options')  # over its views, too
         configs = {system.name: own}
         if system.long_clips:
             configs = {name: copy.deepcopy(own) for name in readings or system.long_clips}

@@ -13,7 +13,7 @@ from statistics import mode
 
 from mmengine.config import Config
 
-from vita_mm.data.pixel_steps import CENTRES, CROPS, RESIZING, find_pixels
+from vita_mm.data.view_steps import CENTRES, CROPS, RESIZING, find_pixels
 from vita_mm.errors import UserError
 from vita_mm.io.files import lasting
 from vita_mm.labels.class_names import read_classes, read_templates

@@ -1,6 +1,8 @@
-"""The steps of a pipeline that resize and crop the frames of an evaluation."""
+"""The steps of a pipeline that take, resize and crop the frames of an evaluation."""
 from collections.abc import Mapping, Sequence
 
+# Steps that take frames as the code of a system's authors does.
+OF_AUTHORS = ('SegmentSample', 'RandomStrideSample')
 # How a system resizes frames, and what then takes the centre, or three crops, of them.
 RESIZING = {'Resize': ('CenterCrop', 'ThreeCrop'),
             'PILResize': ('RoundedCenterCrop', 'ThreeCrop'),
@@ -34,4 +36,20 @@ def with_pixels_of(pipeline: Sequence[Mapping], other: Sequence[Mapping]
         resize['scale'] = (-1, crop['crop_size'])
         crop['type'] = RESIZING[resize['type']][1]
     found[own] = [resize, crop]
+    return found
+
+
+def with_frames_of(pipeline: Sequence[Mapping], other: Sequence[Mapping]) -> list[dict]:
+    """A pipeline that takes a frame of each part of a video as another's does, where that
+    does as the code of a system's authors.
+
+    Of as many frames and clips as before: of these a dataset's protocol says how many.
+    """
+    own = next((step for step in other if step['type'] in OF_AUTHORS), None)
+    found = [dict(step) for step in pipeline]
+    for place, step in enumerate(found):
+        if own is not None and step['type'] == 'UniformSample':
+            count = {key: step[key] for key in ('clip_len', 'num_clips') if key in step}
+            found[place] = {**{key: value for key, value in own.items()
+                               if key != 'num_clips'}, **count}
     return found
