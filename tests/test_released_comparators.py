@@ -203,7 +203,7 @@ def test_what_does_not_fit_is_refused(released, name, change, message):
 
 
 def test_a_model_that_their_code_has_not_is_refused(weights):
-    vifi = build_tiny(model_of('vifi_clip', weights))
+    vifi = build_tiny(model_of('vifi_clip', weights, train_embedding=True))
     vifi.cls_head.tower.module.token_embedding.weight.data += 1
     gelu = model_of('xclip', weights)
     gelu['clip']['quick_gelu'] = False

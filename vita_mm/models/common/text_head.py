@@ -3,6 +3,7 @@ prompts or learned contexts (CoOp: Zhou et al., IJCV 2022).
 
 Letters: C classes, L tokens of a prompt, M context vectors, W text width.
 """
+import copy
 import math
 from collections.abc import Sequence
 from typing import cast
@@ -59,6 +60,7 @@ class CLIPTextHead(BaseHead):
         templates: manual prompts for ``context='none'``, see :func:`read_templates`;
             the features of several are averaged.
         trained: train CLIP's text transformer; else it is frozen.
+        train_embedding: with ``trained``, train its token embedding too.
         temperature: what cosines are divided by; by default CLIP's, which is trained.
         loss_cls, label_smooth_eps, topk, average_clips: as in MMAction2's heads.
 
@@ -76,7 +78,8 @@ class CLIPTextHead(BaseHead):
                  context_position: str = 'end', context_init: str | None = None,
                  context_std: float = 0.02, by_position: bool = False,
                  name_ending: str = '.', templates: str | list[str] = '{}',
-                 trained: bool = False, temperature: float | None = None,
+                 trained: bool = False, train_embedding: bool = True,
+                 temperature: float | None = None,
                  loss_cls: dict | None = None,
                  label_smooth_eps: float = 0., topk: int | tuple = (1, 5),
                  average_clips: str | None = 'prob') -> None:
@@ -96,6 +99,8 @@ class CLIPTextHead(BaseHead):
         self.clip = clip
         self.trained = trained
         self.tower = Trained(tower) if trained else Frozen(tower)
+        if trained and not train_embedding:
+            self.tower.module.token_embedding = Frozen(clip.token_embedding)
         if temperature is None:
             self.logit_scale = nn.Parameter(
                 clip.model.logit_scale.detach().clone().reshape(()))
@@ -120,6 +125,19 @@ class CLIPTextHead(BaseHead):
                                           std=context_std)
             self.use_prompts([context_prompts(
                 clip, names, num_context, context_position, name_ending)])
+
+    def use_present_names(self, state_dict: dict, prefix: str, *_) -> None:
+        """Before a checkpoint is loaded: take over the token embedding of an old one
+        that trained it where it is frozen now."""
+        key = f'{prefix}tower.module.token_embedding.weight'
+        given, embedding = state_dict.get(key), self.tower.module.token_embedding
+        if given is None or not isinstance(embedding, Frozen):
+            return
+        own = embedding.module
+        if isinstance(given, Tensor) and torch.equal(given.to(own.weight), own.weight):
+            del state_dict[key]
+        else:
+            self.tower.module.token_embedding = copy.deepcopy(own)
 
     def use_templates(self, templates: str | list[str]) -> None:
         """Change the manual prompts of a head without learned contexts."""
