@@ -1,5 +1,6 @@
 """Checkpoints in the formats that the authors of the rivals released: the names below are
 written down from their code, and were not taken from ours."""
+import argparse
 import json
 
 import pytest
@@ -237,6 +238,26 @@ def test_there_and_back_is_bit_equal(weights, tmp_path, name):
     for key, value in state.items():
         # The CLIP inside a checkpoint of Vita-CLIP is known by its weights, not its name.
         assert key == '_extra_state' or torch.equal(again['state_dict'][key], value)
+
+
+@pytest.mark.parametrize('new', [True, False], ids=['archive', 'old'])
+def test_what_training_saves_beside_the_tensors_is_left_out(released, weights, tmp_path,
+                                                            capsys, new):
+    """Settings of any class, which the training code of X-CLIP and ViFi-CLIP saves."""
+    model, _, path = released('xclip')
+    content = torch.load(path, weights_only=True)
+    torch.save(dict(content, config=argparse.Namespace(lr=1.)), path,
+               _use_new_zipfile_serialization=new)
+    config = write_config(tmp_path / 'own.py', model_of('xclip', weights))
+    assert run('convert', [path, f'{tmp_path}/ours.pth', '--config', config]) == 0
+    assert 'left out unread: config (argparse.Namespace)' in capsys.readouterr().out
+    found = read_tensors(tmp_path / 'ours.pth')['state_dict']
+    for key, value in model.state_dict().items():
+        assert torch.equal(found[key], value), key
+    torch.save(dict(model=torch.nn.Linear(1, 1)), path)
+    said = refusal(capsys, path, f'{tmp_path}/out.pth', '--config', config)
+    assert 'not read, for it holds more than tensors and plain values: model (torch.nn' \
+        in said and 'save them alone' in said
 
 
 def refusal(capsys, *arguments):

@@ -96,11 +96,24 @@ def from_released(args: argparse.Namespace) -> None:
     print(f'{args.output}: {len(converted.state_dict) - 1} tensors of {system.title}')
     for line in [*converted.report, *([note] if note else [])]:
         print(line)
+    if content.left_out:
+        print('  left out unread: ' + ', '.join(
+            f'{key} ({asked})' for key, asked in content.left_out.items()))
     if config is not None:
         print(f'  evaluate it with {args.config}')
 
 
-def find_released(args: argparse.Namespace, content: dict):
+def say_left_out(content) -> str:
+    """What of a foreign file was not read, and how its tensors are got out."""
+    if not content.left_out:
+        return ''
+    found = ', '.join(f'{key} ({asked})' for key, asked in content.left_out.items())
+    return (f'; not read, for it holds more than tensors and plain values: {found}; if '
+            'its tensors are in there, save them alone where its own code loads it: '
+            "torch.save({'model': MODEL.state_dict()}, FILE)")
+
+
+def find_released(args: argparse.Namespace, content):
     """The system that a released checkpoint is of.
 
     Raises:
@@ -118,7 +131,7 @@ def find_released(args: argparse.Namespace, content: dict):
     if found is None:
         raise UserError(f'{args.input} is in none of the formats of ' + ', '.join(
             system.title for system in SYSTEMS.values() if system.conversion is not None)
-            + ' as their authors release them')
+            + ' as their authors release them' + say_left_out(content))
     if said and said is not found:
         raise UserError(f'{args.input} is of {found.title}, not of {said.title}')
     return found
