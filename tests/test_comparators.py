@@ -224,22 +224,28 @@ def test_actionclip_batches_of_ranks_are_one(build, tmp_path):
             assert error <= 1e-9 * expected[name].norm() + 1e-12, name
 
 
-def test_a5(build, tensors):
-    model = build(A5)
+@pytest.mark.parametrize('prefix, postfix, layers, given', [
+    (2, 3, 2, {}), (1, 4, 1, dict(prefix=1, postfix=4)), (0, 3, 1, dict(prefix=0)),
+    (2, 0, 1, dict(postfix=0)), (0, 0, 2, dict(prefix=0, postfix=0))])
+def test_a5_and_a6(build, tensors, prefix, postfix, layers, given):
+    model = build(dict(
+        backbone=dict(A5['backbone'], temporal=dict(
+            A5['backbone']['temporal'], num_layers=layers)),
+        cls_head=dict(A5['cls_head'], **given)))
     clip, own = tensors(model)
     video = random_video()
     table = own['cls_head.context.vectors']
     classes = []
     for name in NAMES:
         words = reference.embed(clip, reference.TOKENIZER.encode(name))
-        behind = 1 + 2 + len(words)
+        behind = 1 + prefix + len(words)
         tokens, end = reference.padded(
-            clip, [table[1:3], words, table[behind:behind + 3]])
+            clip, [table[1:1 + prefix], words, table[behind:behind + postfix]])
         classes.append(unit(reference.encode_text(clip, tokens, end, options())))
     rows = []
     for one in video[:, 0]:
         frames = frame_features(clip, one.transpose(0, 1))
-        feature = unit(temporal(own, frames, 2, residual=False))
+        feature = unit(temporal(own, frames, layers, residual=False))
         # The factor is kept in single precision.
         rows.append(model.cls_head.logit_scale.exp() * torch.stack(classes) @ feature)
     assert model.cls_head.logit_scale.exp().item() == pytest.approx(1 / 0.07)
