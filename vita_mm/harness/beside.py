@@ -316,7 +316,7 @@ def rows_of(one: Pass, metrics: dict) -> list[dict]:
 def chance(config: Config) -> float:
     """The accuracy of guesses, in the mean over the splits."""
     lists = config.test_evaluator.get('candidates') or [config.model.cls_head.classes]
-    return mean(1 / len(read_classes(names)) for names in lists)
+    return mean(1 / len(read_classes(names, repeated=True)) for names in lists)
 
 
 def report(rows: list[dict], passes: list[Pass], models: list[Trained], folder: str,

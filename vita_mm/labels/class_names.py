@@ -1,5 +1,6 @@
 """Class names in the order of their ids, and manual prompts."""
 import csv
+from collections import Counter
 from pathlib import Path
 
 from vita_mm.errors import UserError
@@ -20,7 +21,7 @@ def packaged_classes() -> list[str]:
                   for file in (LABELS / 'classes').iterdir())
 
 
-def read_classes(source: str | list[str]) -> list[str]:
+def read_classes(source: str | list[str], repeated: bool = False) -> list[str]:
     """Class names, cleaned for a prompt: underscores become spaces.
 
     Args:
@@ -28,6 +29,8 @@ def read_classes(source: str | list[str]) -> list[str]:
             current folder, then in the project's), or the name of a list that comes with
             this package (``kinetics400``); ``ucf101:folder`` is another column of such a
             list.
+        repeated: take names that are there twice, as those of a model may be; for a
+            dataset they are a mistake.
 
     Raises:
         UserError: if there is no such list, or a name is empty or there twice.
@@ -42,12 +45,19 @@ def read_classes(source: str | list[str]) -> list[str]:
         if not name:
             raise UserError(f'{source}: the name of class {index} is empty')
         first = seen.setdefault(name.casefold(), index)
-        if first != index:
+        if first != index and not repeated:
             raise UserError(f'{source}: classes {first} and {index} have the same name '
                             f'{name!r}')
     if not names:
         raise UserError(f'{source}: there are no class names')
     return names
+
+
+def told_apart(names: list[str]) -> list[str]:
+    """The names, to be shown: those that are there twice with their ids."""
+    numbers = Counter(name.casefold() for name in names)
+    return [f'{name} (class {index})' if numbers[name.casefold()] > 1 else name
+            for index, name in enumerate(names)]
 
 
 def read_packaged(source: str) -> list[str] | None:

@@ -171,7 +171,7 @@ def describe_parts(parts: Parts, model: Mapping, pipeline: list[dict],
         description[name] = {key: value for key, value in description[name].items()
                              if not part.is_idle(key, value)}
     head, clip = description['cls_head'], description['clip']
-    head['classes'] = classes or read_classes(head.get('classes', []))
+    head['classes'] = classes or read_classes(head.get('classes', []), repeated=True)
     if 'templates' in head:
         head['templates'] = read_templates(head['templates'])
     if str(clip.get('arch')).endswith('.json'):

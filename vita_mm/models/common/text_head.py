@@ -90,7 +90,7 @@ class CLIPTextHead(BaseHead):
         check_choice('context', context, ('csc', 'uc', 'none'))
         check_choice('context_position', context_position, ('end', 'middle', 'front'))
         clip = clip if isinstance(clip, LoadedCLIP) else load_clip(**clip)
-        names = read_classes(classes)
+        names = read_classes(classes, repeated=True)
         tower = TextTower(clip.model)
         super().__init__(
             num_classes=len(names), in_channels=tower.text_projection.shape[1],

@@ -33,7 +33,8 @@ def find_context(content: Mapping, head: Mapping, path: str, prefix: int | None 
     """
     tokenizer = SimpleTokenizer()
     told = told_context(content, {len(tokenizer.encode(name))
-                                  for name in read_classes(head['classes'])})
+                                  for name in read_classes(head['classes'],
+                                                           repeated=True)})
     said = {key: value for key, value in (('prefix', prefix), ('postfix', postfix))
             if value is not None}
     for key in said if told else ():
