@@ -7,6 +7,7 @@ from vita_mm.errors import UserError
 from vita_mm.io.files import locate, read_lines
 
 LABELS = Path(__file__).resolve().parent
+FORMS = ('name', 'folder', 'clip')  # columns of names
 
 
 def read_rows(file) -> list[dict[str, str]]:
@@ -66,10 +67,19 @@ def read_packaged(source: str) -> list[str] | None:
         return None
     rows = read_rows(LABELS / 'classes' / f'{name}.csv')
     column = column or 'name'
-    if column not in rows[0]:
-        raise UserError(f'the class list {name} has no column {column!r}; it has '
-                        + ', '.join(rows[0]))
+    if column not in FORMS or column not in rows[0]:
+        raise UserError(f'the class list {name} has no column {column!r} of names; '
+                        'it has ' + ', '.join(columns_of(name)))
     return [row[column] for row in rows]
+
+
+def columns_of(source: str | list[str]) -> list[str]:
+    """In which forms a packaged list has its names; none of another list."""
+    name = source.partition(':')[0] if isinstance(source, str) else ''
+    if name not in packaged_classes():
+        return []
+    return [column for column in read_rows(LABELS / 'classes' / f'{name}.csv')[0]
+            if column in FORMS]
 
 
 def read_file(path: str) -> list[str]:
