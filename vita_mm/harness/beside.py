@@ -31,7 +31,7 @@ from vita_mm.io.checkpoints import find_checkpoint, read_tensors
 from vita_mm.io.digests import digest_file
 from vita_mm.io.files import read_json, write_json
 from vita_mm.io.processes import wait_for_all
-from vita_mm.labels.class_names import columns_of, read_classes
+from vita_mm.labels.class_names import columns_of, form_of, read_classes
 from vita_mm.labels.protocols import read_protocol
 from vita_mm.models.common.system import System
 from vita_mm.models.frozen_clip.model import frozen_model
@@ -300,7 +300,7 @@ def unused(name: str) -> str:
 
 def rows_of(one: Pass, metrics: dict) -> list[dict]:
     """One row of the results for each set of prompts; ``''`` is that of the training."""
-    rows, classes = [], one.config.model.cls_head.classes
+    rows = []
     for key in metrics:
         if key != 'acc/top1' and not key.endswith('/acc/top1'):
             continue
@@ -312,8 +312,7 @@ def rows_of(one: Pass, metrics: dict) -> list[dict]:
         splits = [{name: found[f'split{number}_{name}'] for name in (
             'top1', 'top5', 'videos_read', 'videos_unreadable')} for number in numbers]
         rows.append(dict(
-            dataset=one.dataset, classes=classes, class_name=read_classes(
-                classes, repeated=True)[0],
+            dataset=one.dataset, class_names=form_of(one.config.model.cls_head.classes),
             prompts=prompts, model=one.model, title=one.title,
             chance=chance(one.config), splits=splits,
             **{name: found[name] for name in (
@@ -354,11 +353,8 @@ def report(rows: list[dict], passes: list[Pass], models: list[Trained], folder: 
 
 
 def class_forms(rows: list[dict]) -> dict[str, str]:
-    """Of each dataset how its classes are written, which decides a zero-shot number: the
-    list they are from, and the first."""
-    return {row['dataset']: f'as "{row["class_name"]}"' + (
-        f' ({row["classes"]})' if isinstance(row['classes'], str) else '')
-        for row in rows}
+    """How the classes of each dataset are written."""
+    return {row['dataset']: row['class_names'] for row in rows}
 
 
 def make_table(rows: list[dict], notes: Sequence[str] = ()) -> Table:

@@ -73,6 +73,13 @@ def read_packaged(source: str) -> list[str] | None:
     return [row[column] for row in rows]
 
 
+def form_of(source: str | list[str]) -> str:
+    """How names are written, which decides a zero-shot number: the first, and the list
+    that they are from. ``source`` is as in :func:`read_classes`."""
+    first = read_classes(source, repeated=True)[0]
+    return f'as "{first}"' + (f' ({source})' if isinstance(source, str) else '')
+
+
 def columns_of(source: str | list[str]) -> list[str]:
     """In which forms a packaged list has its names; none of another list."""
     name = source.partition(':')[0] if isinstance(source, str) else ''
