@@ -1,16 +1,21 @@
 """Checkpoints are untrusted input: what is read of them, and how much."""
+import argparse
 import errno
 import os
+import pkgutil
 import sys
 import zipfile
+from collections import OrderedDict, defaultdict
+from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from conftest import Payload
 from vita_mm.errors import UserError
 from vita_mm.io.checkpoints import find_checkpoint, read_tensors, write_atomically
-from vita_mm.io.foreign import Settings, read_foreign
+from vita_mm.io.foreign import read_foreign
 
 STATE = dict(state_dict=dict(weight=torch.arange(6.).reshape(2, 3)), meta=dict(epoch=1))
 
@@ -106,38 +111,137 @@ def yacs(monkeypatch):
 @pytest.fixture
 def with_settings(yacs, tmp_path):
     """Function: a file that holds settings of yacs and more."""
-    def write(**more):
+    def write(new=True, **more):
         node = CfgNode(DATA=CfgNode(FRAMES=8, NAMES=('a', 'b')))
         node.__dict__.update(__immutable__=False, __deprecated_keys__={'OLD'})
-        torch.save(dict(STATE, config=node, **more), tmp_path / 'settings.pth')
+        torch.save(dict(STATE, config=node, **more), tmp_path / 'settings.pth',
+                   _use_new_zipfile_serialization=new)
         return tmp_path / 'settings.pth'
     return write
 
 
-def test_settings_of_yacs_are_read_as_dictionaries(with_settings):
-    path = with_settings()
+@pytest.mark.parametrize('new', [True, False], ids=['archive', 'old'])
+def test_beside_settings_of_yacs_the_tensors_are_read(with_settings, new):
+    path = with_settings(new, epoch=29, optimizer=dict(
+        state={0: dict(step=torch.tensor(3.))}, param_groups=[dict(params=[0])]))
     with pytest.raises(UserError, match='more than tensors'):
         read_tensors(path)
     found = read_foreign(path)
-    assert same(found) and found['config'] == dict(DATA=dict(FRAMES=8, NAMES=('a', 'b')))
-    assert type(found['config']) is Settings
-    torch.save(STATE, path.parent / 'plain.pth')
-    assert same(read_foreign(path.parent / 'plain.pth'))
+    assert same(found) and found['meta'] == STATE['meta'] and found['epoch'] == 29
+    assert found['optimizer']['state'][0]['step'] == 3
+    assert found.left_out == dict(config='yacs.config.CfgNode')
 
 
-def test_nothing_beside_settings_of_yacs_is_run(with_settings, tmp_path):
-    path = with_settings(code=Payload(tmp_path / 'executed'))
-    with pytest.raises(UserError, match='settings of yacs .it asks for '):
-        read_foreign(path)
-    assert not (tmp_path / 'executed').exists()
+@pytest.mark.parametrize('new', [True, False], ids=['archive', 'old'])
+def test_tensors_are_what_torch_reads(tmp_path, new):
+    numbers = torch.arange(24.)
+    state = OrderedDict(
+        whole=numbers, part=numbers[3:9].view(2, 3), turned=numbers.view(4, 6).T,
+        one=torch.tensor(7), none=torch.empty(0, 3),
+        parameter=torch.nn.Parameter(numbers),
+        **{str(kind): torch.tensor([0, 1, 3]).to(kind) for kind in (
+            torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32,
+            torch.int16, torch.int8, torch.uint8, torch.bool)})
+    torch.save(dict(model=state), tmp_path / 'file.pth',
+               _use_new_zipfile_serialization=new)
+    found = read_foreign(tmp_path / 'file.pth')
+    assert found.left_out == {} and found['model'].keys() == state.keys()
+    for key, value in state.items():
+        given = found['model'][key]
+        assert given.dtype == value.dtype and torch.equal(given, value), key
+
+
+class Own:
+    """A class that only its own project has."""
+
+    def __init__(self):
+        self.part = [Payload('executed')]
+
+
+@pytest.mark.parametrize('new', [True, False], ids=['archive', 'old'])
+def test_nothing_that_a_file_asks_for_is_made_or_called(tmp_path, monkeypatch, new):
+    monkeypatch.chdir(tmp_path)
+    more = dict(
+        args=argparse.Namespace(lr=0.1, own=Own()), best=np.float64(0.5),
+        code=Payload('executed'), nested=[(1, {'a': Payload('executed')})],
+        keys={Payload('executed'): 1}, counts=defaultdict(list, a=[1]),
+        table=np.arange(3), names={'a', 'b'}, module=torch.nn.Linear(1, 1),
+        called=Calls('os.system', 'touch executed'),
+        made=Calls('builtins.eval', "open('executed', 'w')"))
+    torch.save(dict(more, **STATE), 'file.pth', _use_new_zipfile_serialization=new)
+    for name in ('executed', 'touched'):
+        Path(name).unlink(missing_ok=True)
+    found = read_foreign('file.pth')
+    assert same(found) and found.keys() == STATE.keys()
+    assert found.left_out.keys() == more.keys()
+    assert found.left_out['args'] == 'argparse.Namespace'
+    assert found.left_out['module'] == 'torch.nn.modules.linear.Linear'
+    assert found.left_out['called'] in ('os.system', 'posix.system')
+    assert not Path('executed').exists()
+
+
+class Calls:
+    """Pickled as a call of a function."""
+
+    def __init__(self, name, *arguments):
+        self.name, self.arguments = name, arguments
+
+    def __reduce__(self):
+        return pkgutil.resolve_name(self.name), self.arguments
+
+
+def by_hand(path, pickled, data=b''):
+    """A file of torch with a pickle written by hand."""
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('x/data.pkl', pickled)
+        archive.writestr('x/data/0', data)
+
+
+def tensor_by_hand(number, size, stride):
+    """A pickle of a tensor under the key a, on the storage 0 of so many numbers."""
+    return (b'\x80\x02}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n('
+            b'(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0'
+            b'0X\x03\0\0\0cpuK%ctQK\0(L%dL\nt(L%dL\nt\x89NtRs.' % (number, size, stride))
+
+
+@pytest.mark.parametrize('pickled', [
+    b'\x80\x02}r\xff\xff\xff\x7f.',  # a place in the memo far away: is harmless
+    b'\x80\x05\x96\0\0\0\0\0\0\0\x7f.',  # so many bytes
+    b'\x80\x02cos\nsystem\n(X\x04\0\0\0exitt',  # cut off
+    b'\x80\x02cos\nsystem\n.', b'\x80\x02]' + b']' * 5000 + b'a' * 5000 + b'.',
+    b'\x80\x02}X\x01\0\0\0a' + b']' * 5000 + b'a' * 4999 + b's.',
+    b'\x80\x02}X\x01\0\0\0a]q\x01h\x01as.',  # a list that holds itself
+    b'\x80\x02}]K\x01s.', b'\x80\x02}\x82\x01K\x01s.', b'no pickle'])
+def test_a_pickle_that_would_hurt_is_refused_or_left_out(tmp_path, pickled):
+    by_hand(tmp_path / 'file.pth', pickled)
+    try:
+        assert not read_foreign(tmp_path / 'file.pth')
+    except UserError as error:
+        assert 'file.pth is not ' in str(error)
+
+
+@pytest.mark.parametrize('number, size, stride', [
+    (2, 3, 1), (4, 4, 1), (2, 2**40, 0), (2, -1, 1), (2, 2, -1), (2, 2, 2**40)])
+def test_a_tensor_stays_within_its_storage(tmp_path, number, size, stride):
+    by_hand(tmp_path / 'file.pth', tensor_by_hand(number, size, stride), bytes(8))
+    with pytest.raises(UserError, match='is not a readable checkpoint: it is damaged'):
+        read_foreign(tmp_path / 'file.pth')
+    by_hand(tmp_path / 'good.pth', tensor_by_hand(2, 2, 1), bytes(8))
+    assert torch.equal(read_foreign(tmp_path / 'good.pth')['a'], torch.zeros(2))
+
+
+def test_a_foreign_file_is_as_small_as_it_unpacks(with_settings, tmp_path):
     path = with_settings(zeros=torch.zeros(10_000))
     repack(path, tmp_path / 'packed.pth')
-    with zipfile.ZipFile(path, 'a') as archive:  # as TorchScript, which is compiled
-        archive.writestr('settings/constants.pkl', b'')
-    with pytest.raises(UserError, match='settings.pth is not'):
-        read_foreign(path)
     with pytest.raises(UserError, match='packed.pth is not loaded: its '):
         read_foreign(tmp_path / 'packed.pth')
+    with pytest.raises(UserError, match='there is no checkpoint'):
+        read_foreign(tmp_path / 'none.pth')
+    torch.jit.script(torch.nn.Linear(1, 1)).save(tmp_path / 'script.pt')
+    torch.save([1], tmp_path / 'list.pth')
+    for name in ('script.pt', 'list.pth'):
+        with pytest.raises(UserError, match=f'{name} is not a checkpoint: it holds no d'):
+            read_foreign(tmp_path / name)
 
 
 def fifo(path):

@@ -327,14 +327,21 @@ def test_the_scores_are_those_written_out(build, tensors, system, plain):
     check(model, own, plain(clip, own, video), model_logits(model, video))
 
 
-def test_a5(build, tensors):
-    model = build(A5)
+@pytest.mark.parametrize('prefix, postfix, layers, given', [
+    (2, 3, 2, {}), (1, 4, 1, dict(prefix=1, postfix=4)), (0, 3, 1, dict(prefix=0)),
+    (2, 0, 1, dict(postfix=0)), (0, 0, 2, dict(prefix=0, postfix=0))])
+def test_a5_and_a6(build, tensors, prefix, postfix, layers, given):
+    model = build(dict(
+        backbone=dict(A5['backbone'], temporal=dict(
+            A5['backbone']['temporal'], num_layers=layers)),
+        cls_head=dict(A5['cls_head'], **given)))
     clip, own = tensors(model)
     video = random_video()
     # The factor is kept in single precision.
     factor = model.cls_head.logit_scale.exp()
     assert factor.item() == pytest.approx(1 / 0.07)
-    check(model, own, plain_a5(clip, own, video, factor), model_logits(model, video))
+    check(model, own, plain_a5(clip, own, video, factor, prefix, postfix, layers),
+          model_logits(model, video))
 
 
 @pytest.mark.parametrize('system, frames, message', [
@@ -355,3 +362,34 @@ def test_a_checkpoint_holds_what_is_trained(build, system):
     other.load_state_dict(model.state_dict())
     with torch.no_grad():
         assert torch.equal(model_logits(model, video), model_logits(other, video))
+
+
+def test_vifi_clip_keeps_the_token_embedding(build):
+    """As its authors' code does; ActionCLIP's trains it."""
+    table = 'cls_head.tower.module.token_embedding.weight'
+    model = build(VIFI)
+    clip = model.cls_head.clip.token_embedding
+    assert not clip.weight.requires_grad
+    assert table not in dict(model.named_parameters())
+    assert table in dict(build(ACTIONCLIP).named_parameters())
+    ids = torch.tensor([1, 5])
+    assert torch.equal(model.cls_head.tower.module.token_embedding(ids), clip(ids))
+
+
+def test_a_checkpoint_of_before_keeps_the_token_embedding_that_it_trained(build):
+    before = dict(VIFI, cls_head=dict(VIFI['cls_head'], train_embedding=True))
+    old, model, again = build(before), build(VIFI), build(VIFI)
+    scatter(old, seed=9)
+    model.load_state_dict(old.state_dict())
+    video = random_video()
+    with torch.no_grad():
+        assert torch.equal(model_logits(model, video), model_logits(old, video))
+    again.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        assert torch.equal(model_logits(again, video), model_logits(old, video))
+    untouched = build(VIFI)
+    state = untouched.state_dict()
+    table = 'cls_head.tower.module.token_embedding.weight'
+    state[table] = untouched.cls_head.clip.token_embedding.weight.clone()
+    untouched.load_state_dict(state)
+    assert table not in untouched.state_dict()

@@ -14,11 +14,13 @@ from conftest import BACKBONE, CLASSES, random_video, reference_options, tiny_cl
 from mmaction.structures import ActionDataSample
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import multiprocessing
 from torch.nn import functional as F
 from vita_mm.engine.hooks import TextOncePerStepHook
 from vita_mm.models.common import layers, shared_text
 from vita_mm.models.common.packed_text import PackedPrompts
+from vita_mm.models.common.vision import prompted_layer
 
 ARCH = tiny_clip_config(quick_gelu=True)
 CLIPS = 12
@@ -223,6 +225,37 @@ def test_linear_by_onednn(bias):
 ], ids=str)
 def test_options_of_the_backbone(check_reference, options):
     check_reference(options, arch=ARCH)
+
+
+def test_a_compiled_linear_layer_is_of_one_graph_and_not_by_onednn():
+    graphs = []
+
+    def look(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    x, weight = torch.randn(200, 100), torch.randn(100, 100)
+    assert x.numel() * len(weight) >= layers.WORTH_ONEDNN
+    torch.compile(layers.linear, backend=look, fullgraph=True)(x, weight)
+    assert 'torch._C._nn.linear' in graphs[0].code and 'mkldnn' not in graphs[0].code
+
+
+@pytest.mark.slow
+def test_compiled_layers_in_float32():
+    """Frozen ones too, which oneDNN multiplies where they are not compiled."""
+    torch.manual_seed(0)
+    block = ResidualAttentionBlock(64, 2, act_layer=QuickGELU).requires_grad_(False)
+    x = torch.randn(2, 4, 17, 64)
+    assert x.numel() * 64 * 3 >= layers.WORTH_ONEDNN
+    prompt = torch.randn(2, 4, 3, 64)
+    results = []
+    for run in (prompted_layer, torch.compile(prompted_layer)):
+        taken = x.clone().requires_grad_()
+        out = run(block, taken, [prompt])
+        results.append((out, *torch.autograd.grad(out.square().sum(), taken)))
+    for plain, compiled in zip(*results):
+        assert torch.allclose(compiled, plain, rtol=0,
+                              atol=1e-5 * plain.abs().max().item())
 
 
 def test_checkpointing_keeps_less(build_model):

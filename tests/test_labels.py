@@ -1,7 +1,8 @@
 """Class names, official splits and templates that come with the package."""
 import pytest
 from vita_mm.errors import UserError
-from vita_mm.labels.class_names import packaged_classes, read_classes, read_templates
+from vita_mm.labels.class_names import (packaged_classes, read_classes, read_templates,
+                                       told_apart)
 from vita_mm.labels.splits import read_candidates, read_split, renamed_classes
 
 SPLITS = (1, 2, 3)
@@ -88,3 +89,12 @@ def test_template_lists_are_whole(name, count):
 def test_templates_without_a_place_for_the_name_are_refused(source):
     with pytest.raises(UserError, match='template'):
         read_templates(source)
+
+
+@pytest.mark.parametrize('names, first, second', [
+    (['push up', 'yoga', 'push_up'], 0, 2), (['yoga', 'Yoga'], 0, 1)])
+def test_a_name_that_is_there_twice_is_a_mistake_but_of_a_model(names, first, second):
+    with pytest.raises(UserError, match=f'classes {first} and {second} have the same'):
+        read_classes(names)
+    shown = told_apart(read_classes(names, repeated=True))
+    assert len(set(shown)) == len(names) and shown[second].endswith(f'(class {second})')

@@ -373,7 +373,7 @@ def test_the_run_of_a_stock_recognizer_goes_all_the_way(uri, out, tmp_path):
                  'trainable_parameters': 7},
         weights=Weights(path='work/weights.pth', sha256=digest_file(file)))
     run = SimpleNamespace(name='tsn/seed0', folder=folder, done=True, trained=None,
-                          status=Status('done'))
+                          status=Status('done'), config={})
     plan = SimpleNamespace(suite=suite, runs={run.name: run}, places=[
         Place(table, row, table.columns['top1'], 0, run)])
     result, = results = gather(plan)

@@ -12,6 +12,7 @@ from reference import Options, logits
 from vita_mm.analysis.parity.models import check_case
 from vita_mm.cli.main import run
 from vita_mm.errors import UserError
+from vita_mm.inference import Predictor
 from vita_mm.inference import build_model as build_described
 from vita_mm.inference import read_model
 from vita_mm.models.vita_clip.checkpoints import (
@@ -115,6 +116,28 @@ def case(request, build_model, tiny_weights, tmp_path):
         num_context=3, csc=request.param == 'csc', context_position='end',
         classes=CLASSES, dtype='torch.float32')))
     return tmp_path, model
+
+
+def test_names_that_are_there_twice(build_model, tiny_weights, tmp_path, capsys):
+    """A released checkpoint may have them, a dataset not."""
+    names = ['yoga', 'surfing', 'yoga']
+    model = build_model(head=dict(context='uc', classes=names), arch=ARCH,
+                        dtype=torch.float32)
+    file, ours = str(tmp_path / 'released.pth'), str(tmp_path / 'ours.pth')
+    torch.save(released_checkpoint(model), file)
+    assert run('convert', [file, ours, '--clip-out', f'{tmp_path}/clip.pt',
+                           '--vision-heads', '4', '--text-heads', '2']) == 0
+    description, state = read_model(ours)
+    again = build_described(description, state).eval()
+    assert again.cls_head.classes == names
+    video = random_video()[:, 0].float()
+    with torch.no_grad():
+        scores = again.cls_head(again.backbone(video))
+        assert torch.equal(scores, model.eval().cls_head(model.backbone(video)))
+    assert torch.equal(scores[:, 0], scores[:, 2])
+    assert Predictor(ours).classes == ['yoga (class 0)', 'surfing', 'yoga (class 2)']
+    with pytest.raises(UserError, match="classes 0 and 1 have the same name 'a'"):
+        Predictor(ours, classes=['a', 'a'])
 
 
 def test_heads_that_cannot_be_guessed_are_asked_for(case):

@@ -1,5 +1,6 @@
 """Checkpoints in the formats that the authors of the rivals released: the names below are
 written down from their code, and were not taken from ours."""
+import argparse
 import json
 
 import pytest
@@ -11,6 +12,7 @@ from vita_mm.cli.main import run
 from vita_mm.errors import UserError
 from vita_mm.io.checkpoints import read_tensors
 from vita_mm.models.common.description import KEY
+from vita_mm.models.efficient_prompt.checkpoints import told_context
 from vita_mm.systems import SYSTEMS
 from wings import ARCH, build_tiny, model_of, write_config
 
@@ -202,8 +204,50 @@ def test_what_does_not_fit_is_refused(released, name, change, message):
         read(path, name, fresh)
 
 
+def places(prefix, postfix, lengths):
+    return {*range(1, prefix + 1), *(prefix + length + place for length in lengths
+                                     for place in range(1, postfix + 1))}
+
+
+@pytest.mark.parametrize('prefix, postfix', [
+    (16, 16), (4, 4), (0, 8), (8, 0), (1, 0), (0, 1), (3, 9)])
+def test_where_the_vectors_of_a5_stand_is_told_by_the_optimizer(prefix, postfix):
+    lengths = {1, 2, 3, 8}
+    squares = torch.zeros(77, 4)
+    squares[sorted(places(prefix, postfix, lengths))] = 1.
+    content = dict(state_dict={'embedding.weight': torch.zeros(77, 4)},
+                   optimizer=dict(state={0: dict(exp_avg_sq=torch.ones(3)),
+                                         1: dict(exp_avg_sq=squares)}))
+    assert told_context(content, lengths) == dict(prefix=prefix, postfix=postfix)
+    assert told_context(dict(content, optimizer={}), lengths) == {}
+
+
+def test_what_an_a5_says_of_its_vectors_is_taken_over(released, weights, tmp_path,
+                                                      capsys):
+    lengths = {len(SimpleTokenizer().encode(name.replace('_', ' '))) for name in CLASSES}
+    squares = torch.zeros(77, 16)
+    squares[sorted(places(1, 3, lengths))] = 1.
+    _, _, path = released('efficient_prompt', lambda content: content.update(
+        optimizer=dict(state={0: dict(exp_avg_sq=squares)})))
+    config = write_config(tmp_path / 'own.py', model_of('efficient_prompt', weights))
+    out = f'{tmp_path}/ours.pth'
+    assert run('convert', [path, out, '--config', config]) == 0
+    assert 'model.cls_head.prefix=1 model.cls_head.postfix=3' in capsys.readouterr().out
+    head = json.loads(read_tensors(out)['meta'][KEY])['cls_head']
+    assert (head['prefix'], head['postfix']) == (1, 3)
+    assert run('convert', [out, f'{tmp_path}/back.pth', '--to', 'released']) == 0
+    assert '--prefix 1 --postfix 3' in capsys.readouterr().out
+    assert 'was trained with a prefix of 1, not of 2, as' in refusal(
+        capsys, path, out, '--config', config, '--prefix', '2')
+    _, _, path = released('efficient_prompt')  # without a state
+    assert run('convert', [path, out, '--config', config, '--postfix', '0']) == 0
+    assert 'model.cls_head.postfix=0' in capsys.readouterr().out
+    assert '--prefix is not for checkpoints of EVL' in refusal(
+        capsys, released('evl')[2], out, '--config', config, '--prefix', '2')
+
+
 def test_a_model_that_their_code_has_not_is_refused(weights):
-    vifi = build_tiny(model_of('vifi_clip', weights))
+    vifi = build_tiny(model_of('vifi_clip', weights, train_embedding=True))
     vifi.cls_head.tower.module.token_embedding.weight.data += 1
     gelu = model_of('xclip', weights)
     gelu['clip']['quick_gelu'] = False
@@ -237,6 +281,26 @@ def test_there_and_back_is_bit_equal(weights, tmp_path, name):
     for key, value in state.items():
         # The CLIP inside a checkpoint of Vita-CLIP is known by its weights, not its name.
         assert key == '_extra_state' or torch.equal(again['state_dict'][key], value)
+
+
+@pytest.mark.parametrize('new', [True, False], ids=['archive', 'old'])
+def test_what_training_saves_beside_the_tensors_is_left_out(released, weights, tmp_path,
+                                                            capsys, new):
+    """Settings of any class, which the training code of X-CLIP and ViFi-CLIP saves."""
+    model, _, path = released('xclip')
+    content = torch.load(path, weights_only=True)
+    torch.save(dict(content, config=argparse.Namespace(lr=1.)), path,
+               _use_new_zipfile_serialization=new)
+    config = write_config(tmp_path / 'own.py', model_of('xclip', weights))
+    assert run('convert', [path, f'{tmp_path}/ours.pth', '--config', config]) == 0
+    assert 'left out unread: config (argparse.Namespace)' in capsys.readouterr().out
+    found = read_tensors(tmp_path / 'ours.pth')['state_dict']
+    for key, value in model.state_dict().items():
+        assert torch.equal(found[key], value), key
+    torch.save(dict(model=torch.nn.Linear(1, 1)), path)
+    said = refusal(capsys, path, f'{tmp_path}/out.pth', '--config', config)
+    assert 'not read, for it holds more than tensors and plain values: model (torch.nn' \
+        in said and 'save them alone' in said
 
 
 def refusal(capsys, *arguments):

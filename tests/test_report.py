@@ -9,6 +9,7 @@ from rich.console import Console
 from vita_mm.harness.report.claims import check_claim, order_agreement
 from vita_mm.harness.report.figures import draw
 from vita_mm.harness.report.report import print_report, write_report
+from vita_mm.harness.report.tables import remarks_on
 from vita_mm.harness.report.results import Cell, RowResult, TableResult, others_of
 from vita_mm.harness.spec.published import read_published
 from vita_mm.harness.spec.suite import (
@@ -29,6 +30,14 @@ MACHINE = {'torch': '2.9.0', 'git.commit': 'a1b2c3'}
 @pytest.fixture(scope='module', params=['mini', 'paper'])
 def suite(request):
     return read_suite(request.param)
+
+
+def test_the_form_of_class_names_stands_below_the_table(suite):
+    table = suite.tables[0]
+    row, (name, column) = table.rows[0], next(iter(table.columns.items()))
+    cell = Cell(column, 'done', {0: 50.}, class_names='as "ApplyEyeMakeup"')
+    result = TableResult(table, [RowResult(row, {name: cell})], {})
+    assert f'{column.title}: class names as "ApplyEyeMakeup"' in remarks_on(suite, result)
 
 
 def measure(suite, value=lambda figure, seed: 50 + seed, seeds=1):

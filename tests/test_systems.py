@@ -254,8 +254,6 @@ def walk_costs(name, trained, capsys, monkeypatch):
 def walk_convert(name, trained, capsys, monkeypatch):
     """To the format of the authors and back it is what it was."""
     ours, released, back = trained(name), f'{name}_released.pth', f'{name}_back.pth'
-    if name == 'vifi_clip':
-        ours = with_tokens_of_clip(ours)
     assert run('convert', [ours, released, '--to', 'released']) == 0
     config = [] if name == 'vita_clip' else ['--config', config_of(SYSTEMS[name])]
     assert run('convert', [released, back, *config]) == 0
@@ -264,17 +262,6 @@ def walk_convert(name, trained, capsys, monkeypatch):
     assert before.keys() == after.keys()
     for key, tensor in before.items():
         assert key == '_extra_state' or torch.equal(tensor, after[key]), key
-
-
-def with_tokens_of_clip(path):
-    """A ViFi-CLIP whose token embedding is CLIP's, as in its authors' checkpoints, which
-    hold none."""
-    content = torch.load(path, weights_only=True)
-    key = 'token_embedding.weight'
-    clip = torch.load('data/mini/clip/vit_mini.pt', weights_only=True)
-    content['state_dict'][f'cls_head.tower.module.{key}'] = clip[key]
-    torch.save(content, 'as_released.pth')
-    return 'as_released.pth'
 
 
 def walk_suite(name, trained, capsys, monkeypatch):

@@ -1,6 +1,7 @@
 """Variants of configs: on command lines, in suites and in docs; refused where they have
 no meaning."""
 import argparse
+import ast
 import re
 import shlex
 
@@ -13,6 +14,7 @@ from vita_mm.engine.variants import (DATASETS, Variants, apply_variants, pipelin
                                      read_dataset)
 from vita_mm.errors import UserError
 from vita_mm.harness.spec.suite import read_suite
+from vita_mm.labels.class_names import read_templates
 from world import ROOT
 
 PIPELINE = [dict(type='OpenVideo'), dict(type='SampleFrames', clip_len=8),
@@ -255,3 +257,53 @@ def test_a_config_beside_the_suite_comes_before_one_of_the_project(tmp_path):
     path = suite(tmp_path, 'train: configs/vita_k400.py, test: configs/vita_ssv2.py')
     row, = read_suite(str(path)).tables[0].rows
     assert (row.train, row.test) == (str(mine), 'configs/vita_ssv2.py')
+
+
+def test_the_form_of_class_names_is_a_variant():
+    found = changed('xclip/k400_32f.py', dataset='ucf101', names='folder')
+    assert found.model.cls_head.classes == 'ucf101:folder' == \
+        found.test_dataloader.dataset.classes
+    assert found.model.cls_head.type == 'XCLIPTextHead'
+    assert config('zero_shot/ucf101.py').model.cls_head.classes == 'ucf101'
+    assert changed('zero_shot/ucf101.py', names='name').model.cls_head.classes == 'ucf101'
+    with pytest.raises(UserError, match="hmdb51 has no column 'x' of names; it has fold"):
+        changed('zero_shot/hmdb51.py', names='x')
+    with pytest.raises(UserError, match='--names folder is for a list of classes that c'):
+        changed('zero_shot/mini_ucf101.py', names='folder')
+
+
+@pytest.mark.parametrize('name, own', [
+    ('vifi_clip', 'a photo of a {}.'), ('actionclip', 'actionclip'), ('xclip', None)])
+def test_prompts_that_a_system_was_published_with_are_evaluated(name, own):
+    found = changed(f'{name}/k400.py', dataset='hmdb51')
+    assert found.test_cfg.prompts.get(name) == own
+    assert {'name', 'templates'} <= found.test_cfg.prompts.keys()
+    if own:
+        one = changed(f'{name}/k400.py', dataset='hmdb51', prompts=name)
+        assert one.test_cfg.prompts == {name: own}
+
+
+def said():
+    """The lines of each config's docstring and of the pages of docs/."""
+    for path in [*ROOT.glob('configs/**/*.py'), ROOT / 'README.md',
+                 *ROOT.glob('docs/*.md')]:
+        text = path.read_text(encoding='utf-8')
+        if path.suffix == '.py':
+            text = ast.get_docstring(ast.parse(text)) or ''
+        yield from text.replace('\\\n', ' ').splitlines()
+
+
+def test_the_prompts_and_datasets_that_are_named_exist():
+    named = prompted = 0
+    for line in said():
+        options = dict(re.findall(r'--(dataset|prompts|names) +([\w.]+)', line))
+        file = re.search(r'configs/([\w/]+\.py)', line)
+        if options.get('dataset', 'NAME') not in ('NAME', 'my.py'):
+            assert options['dataset'] in DATASETS, line
+            named += 1
+        if file and options.keys() - {'dataset'}:
+            changed(file[1], **options)
+            prompted += 1
+        for name in re.findall(r"templates=[`']?([a-z]\w+)", line):
+            read_templates(name)
+    assert named > 5 and prompted > 1

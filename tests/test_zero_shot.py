@@ -20,8 +20,8 @@ from vita_mm.engine.runs import (build_runner, keep_test_only, load_config,
                                  use_trained_model)
 from vita_mm.engine.variants import read_dataset
 from vita_mm.errors import UserError
-from vita_mm.harness.beside import (compare, make_table, on_its_own_set, read_trained,
-                                    zero_shot)
+from vita_mm.harness.beside import (class_forms, compare, make_table, on_its_own_set,
+                                    read_trained, rows_of, zero_shot)
 from vita_mm.labels.protocols import read_protocol
 from vita_mm.systems import SYSTEMS
 from world import ROOT, write_video
@@ -130,6 +130,9 @@ def test_each_system_is_beside_frozen_clip(name, found, capsys):
         assert f"{100 * row['top1']:.1f} ± {100 * row['top1_std']:.1f}" in output
         assert row['title'] in output
     assert 'error' not in output and system.title in output
+    assert f'class names of {DATASET}: as "red bar" (data/mini/k600_classes' in output
+    assert {row['class_names'] for row in rows.values()} == {
+        'as "red bar" (data/mini/k600_classes.txt)'}
 
 
 def test_what_is_clip_still_has_its_numbers(found, capsys):
@@ -237,6 +240,26 @@ def test_options_of_the_model_are_for_the_trained_one_too():
         assert one.config.model.clip.pretrained == 'other.pt'
         assert one.config.test_dataloader.batch_size == 3
         assert one.config.test_dataloader.dataset.pipeline[1].clip_len == 8
+
+
+def test_the_form_of_class_names_is_chosen_and_said():
+    """X-CLIP and ViFi-CLIP feed the names of UCF101's folders."""
+    trained = read_trained('zero-shot', str(ROOT / SYSTEMS['vifi_clip'].config),
+                           checkpoint_of(SYSTEMS['vifi_clip'].config))
+    metrics = {'name/acc/top1': 0.5}
+    for names, form in ((None, 'as "Apply Eye Makeup" (ucf101)'),
+                        ('folder', 'as "ApplyEyeMakeup" (ucf101:folder)')):
+        passes = zero_shot('paper', trained, ['hmdb51', 'ucf101'], names=names)
+        for one in passes:
+            assert one.config.test_cfg.prompts['vifi_clip'] == 'a photo of a {}.'
+            assert one.config.test_dataloader.dataset.classes == \
+                one.config.model.cls_head.classes
+        rows = [row for one in passes for row in rows_of(
+            one, {**metrics, 'name/acc/videos_read': 1, 'name/acc/videos_unreadable': 0})]
+        assert class_forms(rows)['ucf101'] == form
+        assert class_forms(rows)['hmdb51'].startswith('as "brush hair" (hmdb51')
+    with pytest.raises(UserError, match='--names x: no list of classes of the protoc'):
+        zero_shot('paper', trained, names='x')
 
 
 def test_the_protocols_are_those_of_the_configs():

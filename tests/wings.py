@@ -18,7 +18,7 @@ EVL = dict(backbone=dict(type='EVLVisionTransformer', num_frames=4, num_layers=2
            cls_head=dict(type='EVLHead'))
 VIFI = dict(backbone=dict(type='CLIPVisionTransformer', trained=True),
             cls_head=dict(type='VitaCLIPTextHead', context='none', trained=True,
-                          templates='a photo of a {}.'))
+                          train_embedding=False, templates='a photo of a {}.'))
 XCLIP = dict(backbone=dict(type='XCLIPVisionTransformer', num_frames=4),
              cls_head=dict(type='XCLIPTextHead'))
 FROZEN = dict(backbone=dict(type='CLIPVisionTransformer'),
@@ -56,16 +56,9 @@ def write_config(path: Path, model: dict, pipeline: list = PIPELINE) -> str:
 
 
 def build_tiny(model: dict, exact_in_half: bool = False):
-    """The model of a config, all that is trained random, in evaluation mode.
-
-    What only the authors of ViFi-CLIP leave untrained stays as it is.
-    """
+    """The model of a config, all that is trained random, in evaluation mode."""
     built = MODELS.build(model).eval()
-    kept = {key: value.clone() for key, value in built.state_dict().items()
-            if key.endswith('token_embedding.weight')}
     scatter(built, seed=4)
-    for key, value in kept.items():
-        built.get_parameter(key).data.copy_(value)
     if exact_in_half:
         for parameter in built.parameters():
             parameter.data = parameter.half().float()

@@ -14,6 +14,7 @@ from .engine.zero_shot import video_features
 from .errors import UserError
 from .io.checkpoints import find_checkpoint, read_tensors
 from .io.files import locate
+from .labels.class_names import read_classes, told_apart
 from .models import CLIPRecognizer
 from .models.common.clip import load_clip
 from .models.common.description import evaluation_pipeline, model_config, view_pipeline
@@ -67,6 +68,7 @@ class Predictor:
         else:
             description, state = read_model(checkpoint, config, clip)
             if classes is not None:
+                classes = read_classes(classes)
                 description['cls_head'] = on_classes(description, classes, templates)
         self.model = build_model(description, state).eval()
         try:
@@ -75,12 +77,13 @@ class Predictor:
             raise UserError(f'device={device!r} cannot be used: '
                             + str(error).splitlines()[0]) from error
         self.system = SYSTEMS[description['system']]
-        self.classes = self.model.cls_head.classes
+        self.classes = told_apart(self.model.cls_head.classes)
         size = self.model.backbone.tower.module.image_size
         self.pipeline = Compose(view_pipeline(description, *size))
 
     def __call__(self, video: str | Path) -> list[tuple[str, float]]:
-        """Class names with their probabilities, the likeliest first.
+        """Class names with their probabilities, the likeliest first; of classes of one
+        name, which released checkpoints may have, each with its id.
 
         Raises:
             UserError: if the video cannot be read.

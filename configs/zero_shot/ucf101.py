@@ -16,9 +16,8 @@ prompts are tiled four times and the summary attends to all frames. The paper do
 which.
 
 FROSTER (Huang et al., ICLR 2024) reports 73.8 for frozen CLIP. Class names are spaced
-("Apply Eye Makeup"); X-CLIP feeds the raw ones, which are
-`--cfg-options model.cls_head.classes=ucf101:folder
-test_dataloader.dataset.classes=ucf101:folder`.
+("Apply Eye Makeup"); X-CLIP and ViFi-CLIP feed the raw ones ("ApplyEyeMakeup"), which are
+`--names folder`.
 
 About 2 minutes of an A100 in bfloat16 (see docs/precision.md for how that was estimated).
 """

@@ -29,6 +29,7 @@ from vita_mm.models import (
     VitaCLIPVisionTransformer,
     XCLIPTextHead,
 )
+from vita_mm.models.common.clip import Frozen
 from vita_mm.models.common.description import evaluation_pipeline
 from vita_mm.models.common.packed_text import PackedPrompts
 
@@ -37,7 +38,9 @@ NOTES = """
 Models are those of the configs, with random weights, on torch's meta device: nothing is
 computed, so that it takes a minute or two anywhere. Counted are
 
-- parameters: all, frozen CLIP included, and those that are trained;
+- parameters: all, frozen CLIP included, and those that are trained; of ViFi-CLIP that is
+  all but the token embedding (49408 x 512, 25.30 M), for its authors' code embeds the
+  prompts of the classes once and keeps them;
 - multiply-adds (MAC) of the matrix products, by torch's FLOP counter: for a view
   (vision, with what its classes see of it, without the cosines) and for the text of the
   400 classes of Kinetics-400, once for each set of weights. `every token` is the view
@@ -147,9 +150,9 @@ def count(row: Row) -> Costs:
     config = load_config(locate(row.config))
     model: Any = build(config, row.options)
     view, text, encode = parts(model, config, row.frames)
-    towers = [part.tower for part in model.children() if hasattr(part, 'tower')]
-    weights = {id(weight): weight for part in (
-        model, *(tower.module for tower in towers)) for weight in part.parameters()}
+    held = [part.module for part in model.modules() if isinstance(part, Frozen)]
+    weights = {id(weight): weight for part in (model, *held)
+               for weight in part.parameters()}
     trained = [weight for weight in weights.values() if weight.requires_grad]
     for weight in trained:
         weight.register_post_accumulate_grad_hook(forget_gradient)

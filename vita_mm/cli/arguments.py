@@ -91,6 +91,8 @@ def add_variant_arguments(parser: argparse.ArgumentParser, trains: bool = False)
         'Vita-CLIP was trained on')
     add('prompts', metavar='NAME', help='name, templates, a list that comes with the '
         'package, or a template with {}')
+    add('names', metavar='COLUMN', help='of the packaged list of classes, such as folder '
+        'of ucf101 (ApplyEyeMakeup); default: name (Apply Eye Makeup)')
 
 
 class Variant(argparse.Action):

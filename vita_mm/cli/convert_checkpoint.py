@@ -15,7 +15,8 @@ import argparse
 
 # The options of each direction.
 OPTIONS = dict(
-    vita_mm=('clip_out', 'classes', 'vision_heads', 'text_heads', 'context_position'),
+    vita_mm=('clip_out', 'classes', 'vision_heads', 'text_heads', 'context_position',
+             'prefix', 'postfix'),
     released=())
 
 
@@ -36,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     released.add_argument('--text-heads', type=int, help='default: width / 64')
     released.add_argument('--context-position', choices=('end', 'middle', 'front'),
                           help='IN does not say it; default: end')
+    efficient_prompt = parser.add_argument_group('from the released code of A5/A6')
+    for name, place in (('prefix', 'before'), ('postfix', 'behind')):
+        efficient_prompt.add_argument(
+            f'--{name}', type=int, metavar='N', help=f'vectors {place} the name; '
+            "default: as the optimizer's state in IN tells, else of the config")
 
 
 def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -73,11 +79,12 @@ def from_released(args: argparse.Namespace) -> None:
                         f'{system.title}, which {args.input} is')
     config = model = None
     if conversion.needs_model:
-        config, model = build_empty(args, system)
+        config, model = build_empty(args, system, content, options)
     elif args.config is not None:
         raise UserError(f'--config is not for checkpoints of {system.title}: '
                         f'{args.input} says itself what model it is of')
-    converted = conversion.read(content, args.input, model, **options)
+    converted = conversion.read(content, args.input, model,
+                                **({} if conversion.needs_model else options))
     if model is not None:
         model.load_state_dict(converted.state_dict)
     if args.clip_out is not None:
@@ -96,11 +103,27 @@ def from_released(args: argparse.Namespace) -> None:
     print(f'{args.output}: {len(converted.state_dict) - 1} tensors of {system.title}')
     for line in [*converted.report, *([note] if note else [])]:
         print(line)
+    if content.left_out:
+        print('  left out unread: ' + ', '.join(
+            f'{key} ({asked})' for key, asked in content.left_out.items()))
     if config is not None:
-        print(f'  evaluate it with {args.config}')
+        settings = ''.join(f' model.cls_head.{key}={config.model.cls_head[key]}'
+                           for key in conversion.options if key in config.model.cls_head)
+        print(f'  evaluate it with {args.config}'
+              + (f' --cfg-options{settings}' if settings else ''))
 
 
-def find_released(args: argparse.Namespace, content: dict):
+def say_left_out(content) -> str:
+    """What of a foreign file was not read, and how its tensors are got out."""
+    if not content.left_out:
+        return ''
+    found = ', '.join(f'{key} ({asked})' for key, asked in content.left_out.items())
+    return (f'; not read, for it holds more than tensors and plain values: {found}; if '
+            'its tensors are in there, save them alone where its own code loads it: '
+            "torch.save({'model': MODEL.state_dict()}, FILE)")
+
+
+def find_released(args: argparse.Namespace, content):
     """The system that a released checkpoint is of.
 
     Raises:
@@ -118,14 +141,15 @@ def find_released(args: argparse.Namespace, content: dict):
     if found is None:
         raise UserError(f'{args.input} is in none of the formats of ' + ', '.join(
             system.title for system in SYSTEMS.values() if system.conversion is not None)
-            + ' as their authors release them')
+            + ' as their authors release them' + say_left_out(content))
     if said and said is not found:
         raise UserError(f'{args.input} is of {found.title}, not of {said.title}')
     return found
 
 
-def build_empty(args: argparse.Namespace, system):
-    """The config that was given, and its model to fill."""
+def build_empty(args: argparse.Namespace, system, content, options: dict):
+    """The config that was given, with what the file and the options tell of its head, and
+    its model to fill."""
     from mmaction.registry import MODELS
     from mmaction.utils import register_all_modules
 
@@ -146,6 +170,8 @@ def build_empty(args: argparse.Namespace, system):
                         f'model (--config), as {system.paper_config}')
     if args.clip is not None:
         config.model.clip.update(parse_clip(args.clip))
+    config.model.cls_head.update(system.conversion.settings(
+        content, config.model.cls_head, args.input, **options))
     register_all_modules()
     return config, MODELS.build(config.model)
 
@@ -166,10 +192,14 @@ def to_released(args: argparse.Namespace) -> None:
     check_verb('convert', system)
     if system.conversion is None:
         raise UserError(f'vita_mm knows no format of the authors of {system.title}')
-    checkpoint = system.conversion.write(build_model(description, state))
+    model = build_model(description, state)
+    checkpoint = system.conversion.write(model)
     write_atomically(checkpoint, args.output)
     count = sum(len(part) for part in checkpoint.values())
     print(f'{args.output}: {count} tensors in the released format of {system.title}')
+    if 'prefix' in system.conversion.options:
+        print('  it does not say where its vectors stand; their code takes --prefix {} '
+              '--postfix {}'.format(*model.cls_head.context_places))
     if 'vision_heads' in system.conversion.options:
         say_heads(description['clip']['arch'])
 

@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='only these of the protocol')
     parser.add_argument('--long-clips', nargs='+', choices=('frame_windows', 'tile'),
                         help='how 32 frames are read by a Vita-CLIP of 8 (default: both)')
+    parser.add_argument('--names', metavar='COLUMN',
+                        help='of the lists of classes that have it, such as folder of '
+                        'ucf101 (ApplyEyeMakeup); default: name (Apply Eye Makeup)')
     parser.add_argument('--resume', action='store_true',
                         help='keep the finished evaluations of an earlier call')
     add_trust_argument(parser)
@@ -52,7 +55,8 @@ def main(args: argparse.Namespace) -> None:
     of_data = {key: value for key, value in args.cfg_options.items()
                if key not in of_model}
     trained = read_trained('zero-shot', args.config, args.checkpoint, of_model)
-    passes = zero_shot(args.protocol, trained, args.datasets, args.long_clips, of_data)
+    passes = zero_shot(args.protocol, trained, args.datasets, args.long_clips, of_data,
+                       args.names)
     below = Path(default_work_dir(args.config)).relative_to('work_dirs')
     compare(passes, [trained], args.work_dir or f'work_dirs/zero_shot/{below}',
             'zero_shot', args.resume, args.launcher)

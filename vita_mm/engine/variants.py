@@ -15,7 +15,7 @@ from mmengine.config import Config
 from vita_mm.data.view_steps import CENTRES, CROPS, OF_AUTHORS, RESIZING
 from vita_mm.errors import UserError
 from vita_mm.io.files import locate
-from vita_mm.labels.class_names import read_templates
+from vita_mm.labels.class_names import packaged_classes, read_classes, read_templates
 from vita_mm.systems import check_verb, find_system
 
 from .pipelines import find_sampling, find_step, with_steps
@@ -70,6 +70,8 @@ class Variants:
             or ``tile``.
         prompts: one of the config's sets, a list that comes with the package, or one
             template with ``{}`` where the class name goes.
+        names: the column of the packaged list of classes whose names are used, such as
+            ``folder`` of ``ucf101``: ApplyEyeMakeup for Apply Eye Makeup.
 
     Raises:
         ValueError: for a value that cannot be meant.
@@ -85,6 +87,7 @@ class Variants:
     draws: str | None = None
     reading: str | None = None
     prompts: str | None = None
+    names: str | None = None
 
     def __post_init__(self) -> None:
         for name in ('frames', 'stride', 'resize'):
@@ -160,6 +163,8 @@ def apply_variants(config: Config, variants: Variants,
             path, own = find_dataset(variants.dataset)
             config = on_test_set_of(load(path), config)
             split = own if split is None else split
+        if variants.names is not None:
+            use_names(config, variants.names)
         if split is not None:
             use_split(config, split)
         if variants.sampling is not None:
@@ -237,6 +242,7 @@ def on_test_set_of(evaluation: Config, trained: Config) -> Config:
         found.test_cfg = dict(type='ZeroShotLoop', prompts=dict(name='{}'))
     use_trained_model(found, trained)
     use_views_of(found, trained)
+    add_prompts(found)
     for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler',
                 'val_cfg', 'val_dataloader', 'val_evaluator'):
         found[key] = None
@@ -255,6 +261,28 @@ def imports_of(config: Config) -> list[str]:
 def prompts_of(config: Config) -> Mapping:
     """The sets of manual prompts that an evaluation has; empty if it has none."""
     return (config.get('test_cfg') or {}).get('prompts') or {}
+
+
+def add_prompts(config: Config) -> None:
+    """Have the sets of prompts that the system of the model was published with beside
+    those of the evaluation, if it has any."""
+    system = find_system(config.model)
+    if system is not None and prompts_of(config):
+        config.test_cfg.prompts.update(system.prompts)
+
+
+def use_names(config: Config, column: str) -> None:
+    """Evaluate with the names of another column of the packaged list of classes."""
+    classes = config.model.cls_head.classes
+    name = classes.partition(':')[0] if isinstance(classes, str) else None
+    if name not in packaged_classes():
+        raise UserError(f'--names {column} is for a list of classes that comes with the '
+                        'package: ' + ', '.join(packaged_classes()))
+    named = name if column == 'name' else f'{name}:{column}'
+    read_classes(named)
+    config.model = copy.deepcopy(config.model)
+    config.model.cls_head.classes = named
+    change_dataset(config, 'test', classes=named)
 
 
 def use_split(config: Config, split: int | str) -> None:

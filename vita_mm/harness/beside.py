@@ -32,7 +32,7 @@ from vita_mm.io.checkpoints import find_checkpoint, read_tensors
 from vita_mm.io.digests import digest_file
 from vita_mm.io.files import read_json, write_json
 from vita_mm.io.processes import wait_for_all
-from vita_mm.labels.class_names import read_classes
+from vita_mm.labels.class_names import columns_of, form_of, read_classes
 from vita_mm.labels.protocols import read_protocol
 from vita_mm.models.common.system import System
 from vita_mm.models.frozen_clip.model import frozen_model
@@ -132,25 +132,29 @@ def on_its_own_set(dataset: str, trained: Trained) -> list[Pass]:
 
 
 def zero_shot(protocol: str, trained: Trained, datasets: list[str] | None = None,
-              readings: list[str] | None = None, options: dict | None = None
-              ) -> list[Pass]:
+              readings: list[str] | None = None, options: dict | None = None,
+              names: str | None = None) -> list[Pass]:
     """The passes over the datasets of a zero-shot protocol.
 
     Args:
         protocol, datasets: see :func:`read_protocol`.
         readings: of long clips, by default all that the system has.
         options: of the command line, for the configs of the datasets.
+        names: a column of the lists of classes, for the datasets whose list has it.
 
     Raises:
-        UserError: if there is no such protocol, dataset or reading.
+        UserError: if there is no such protocol, dataset, reading or column.
     """
     system = trained.system
     if readings and not system.long_clips:
         raise UserError(f'--long-clips is for Vita-CLIP: {system.title} has one way to '
                         'read a clip')
-    passes = []
+    passes, named = [], []
     for dataset in read_protocol(protocol, datasets):
         own = read_dataset(dataset)
+        if names is not None and names in columns_of(own.model.cls_head.classes):
+            own = apply_variants(own, Variants(names=names))
+            named.append(dataset)
         override(own, options or {}, '--cfg-options')
         own.test_cfg.prompts.update(system.prompts)
         if system.own_frames:
@@ -172,6 +176,9 @@ def zero_shot(protocol: str, trained: Trained, datasets: list[str] | None = None
             for name, config in configs.items():
                 config.model.backbone.long_clips = name
         passes += as_trained(dataset, trained, configs)
+    if names is not None and not named:
+        raise UserError(f'--names {names}: no list of classes of the protocol {protocol} '
+                        'has this column')
     return passes
 
 
@@ -308,7 +315,8 @@ def rows_of(one: Pass, metrics: dict) -> list[dict]:
         splits = [{name: found[f'split{number}_{name}'] for name in (
             'top1', 'top5', 'videos_read', 'videos_unreadable')} for number in numbers]
         rows.append(dict(
-            dataset=one.dataset, prompts=prompts, model=one.model, title=one.title,
+            dataset=one.dataset, class_names=form_of(one.config.model.cls_head.classes),
+            prompts=prompts, model=one.model, title=one.title,
             chance=chance(one.config), splits=splits,
             **{name: found[name] for name in (
                 'top1', 'top1_std', 'top5', 'top5_std', 'videos_read',
@@ -319,7 +327,7 @@ def rows_of(one: Pass, metrics: dict) -> list[dict]:
 def chance(config: Config) -> float:
     """The accuracy of guesses, in the mean over the splits."""
     lists = config.test_evaluator.get('candidates') or [config.model.cls_head.classes]
-    return mean(1 / len(read_classes(names)) for names in lists)
+    return mean(1 / len(read_classes(names, repeated=True)) for names in lists)
 
 
 def report(rows: list[dict], passes: list[Pass], models: list[Trained], folder: str,
@@ -338,10 +346,18 @@ def report(rows: list[dict], passes: list[Pass], models: list[Trained], folder: 
         parent.add_scalars({f'{name}/{key}': row[key]
                             for key in ('top1', 'top1_std', 'videos_read') if key in row})
     parent.add_text('results.json', json.dumps(results, indent=1))
+    forms = class_forms(rows)
+    parent.add_params({f'class_names.{name}': form for name, form in forms.items()})
     Console().print(make_table(rows, [
-        f"{model.system.title}'s weights are the {model.chosen}"
-        for model in models if model.chosen]))
+        *(f'class names of {name}: {form}' for name, form in forms.items()),
+        *(f"{model.system.title}'s weights are the {model.chosen}"
+          for model in models if model.chosen)]))
     print(f'written to {path}')
+
+
+def class_forms(rows: list[dict]) -> dict[str, str]:
+    """How the classes of each dataset are written."""
+    return {row['dataset']: row['class_names'] for row in rows}
 
 
 def make_table(rows: list[dict], notes: Sequence[str] = ()) -> Table:

@@ -20,6 +20,7 @@ from .history import safe_globals
 
 INFLATION = 1.0
 SLACK = 2**26
+ARCHIVE = b'PK\x03\x04'  # by these torch tells its files from those of before 1.6
 OLD_PICKLES = 5  # before the tensors of a file of torch before 1.6
 # Allowed by torch's safe unpickler, but a few bytes can ask it for any amount of memory.
 GREEDY = ('builtins bytearray', '__builtin__ bytearray')
@@ -62,7 +63,7 @@ def check_size(path: Path, inflation: float | None = None) -> None:
     A file that is no archive (of torch before 1.6) is as large as its tensors.
     """
     with open(path, 'rb') as file:
-        archive = file.read(4) == b'PK\x03\x04'  # as torch decides
+        archive = file.read(4) == ARCHIVE
         if not archive:
             file.seek(0)
             for _ in range(OLD_PICKLES):

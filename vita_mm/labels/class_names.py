@@ -1,11 +1,13 @@
 """Class names in the order of their ids, and manual prompts."""
 import csv
+from collections import Counter
 from pathlib import Path
 
 from vita_mm.errors import UserError
 from vita_mm.io.files import locate, read_lines
 
 LABELS = Path(__file__).resolve().parent
+FORMS = ('name', 'folder', 'clip')  # columns of names
 
 
 def read_rows(file) -> list[dict[str, str]]:
@@ -20,7 +22,7 @@ def packaged_classes() -> list[str]:
                   for file in (LABELS / 'classes').iterdir())
 
 
-def read_classes(source: str | list[str]) -> list[str]:
+def read_classes(source: str | list[str], repeated: bool = False) -> list[str]:
     """Class names, cleaned for a prompt: underscores become spaces.
 
     Args:
@@ -28,6 +30,8 @@ def read_classes(source: str | list[str]) -> list[str]:
             current folder, then in the project's), or the name of a list that comes with
             this package (``kinetics400``); ``ucf101:folder`` is another column of such a
             list.
+        repeated: take names that are there twice, as those of a model may be; for a
+            dataset they are a mistake.
 
     Raises:
         UserError: if there is no such list, or a name is empty or there twice.
@@ -42,12 +46,19 @@ def read_classes(source: str | list[str]) -> list[str]:
         if not name:
             raise UserError(f'{source}: the name of class {index} is empty')
         first = seen.setdefault(name.casefold(), index)
-        if first != index:
+        if first != index and not repeated:
             raise UserError(f'{source}: classes {first} and {index} have the same name '
                             f'{name!r}')
     if not names:
         raise UserError(f'{source}: there are no class names')
     return names
+
+
+def told_apart(names: list[str]) -> list[str]:
+    """The names, to be shown: those that are there twice with their ids."""
+    numbers = Counter(name.casefold() for name in names)
+    return [f'{name} (class {index})' if numbers[name.casefold()] > 1 else name
+            for index, name in enumerate(names)]
 
 
 def read_packaged(source: str) -> list[str] | None:
@@ -56,10 +67,26 @@ def read_packaged(source: str) -> list[str] | None:
         return None
     rows = read_rows(LABELS / 'classes' / f'{name}.csv')
     column = column or 'name'
-    if column not in rows[0]:
-        raise UserError(f'the class list {name} has no column {column!r}; it has '
-                        + ', '.join(rows[0]))
+    if column not in FORMS or column not in rows[0]:
+        raise UserError(f'the class list {name} has no column {column!r} of names; '
+                        'it has ' + ', '.join(columns_of(name)))
     return [row[column] for row in rows]
+
+
+def form_of(source: str | list[str]) -> str:
+    """How names are written, which decides a zero-shot number: the first, and the list
+    that they are from. ``source`` is as in :func:`read_classes`."""
+    first = read_classes(source, repeated=True)[0]
+    return f'as "{first}"' + (f' ({source})' if isinstance(source, str) else '')
+
+
+def columns_of(source: str | list[str]) -> list[str]:
+    """In which forms a packaged list has its names; none of another list."""
+    name = source.partition(':')[0] if isinstance(source, str) else ''
+    if name not in packaged_classes():
+        return []
+    return [column for column in read_rows(LABELS / 'classes' / f'{name}.csv')[0]
+            if column in FORMS]
 
 
 def read_file(path: str) -> list[str]:

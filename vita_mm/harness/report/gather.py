@@ -1,10 +1,13 @@
 """Collect the numbers of a suite from the folders of its runs."""
 from collections import defaultdict
 
+from vita_mm.engine.variants import prompts_of
+from vita_mm.errors import UserError
 from vita_mm.harness.run.folder import ABSENT, STALE
 from vita_mm.harness.run.plan import Place, Plan, Run
 from vita_mm.harness.run.result import DONE, FAILED
 from vita_mm.harness.spec.published import read_published
+from vita_mm.labels.class_names import form_of
 
 from .results import Cell, RowResult, TableResult, others_of
 
@@ -68,6 +71,12 @@ def measure(cell: Cell, place: Place) -> None:
     if f'{prefix}videos_read' in metrics:  # MMAction2's own metrics do not count them
         cell.videos = int(metrics[f'{prefix}videos_read'])
         cell.unreadable = int(metrics.get(f'{prefix}videos_unreadable', 0))
+    if prompts_of(place.run.config):
+        classes = place.run.config.model.cls_head.classes
+        try:
+            cell.class_names = form_of(classes)
+        except UserError:  # a file that is not here any more
+            cell.class_names = f'of {classes}'
 
 
 def last_words(run: Run) -> str | None:

@@ -22,6 +22,8 @@ class Cell:
         videos: how many were read.
         unreadable: how many could not be.
         paper: the published figure, if there is one.
+        class_names: of a zero-shot number how they are written, see
+            :func:`vita_mm.labels.class_names.form_of`.
         error: last words of a failed run.
         folders: folder of the run that measured it, by seed.
     """
@@ -32,6 +34,7 @@ class Cell:
     videos: int | None = None
     unreadable: int = 0
     paper: Figure | None = None
+    class_names: str | None = None
     error: str | None = None
     folders: dict[int, Path] = field(default_factory=dict)
 

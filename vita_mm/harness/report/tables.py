@@ -170,6 +170,11 @@ def remarks_on(suite: Suite, result: TableResult) -> list[str]:
             if cell.unreadable and cell.state == DONE:
                 remarks[f'{row.row.label}, {cell.column.title}: {cell.unreadable} '
                         'videos could not be read'] = None
+            if cell.class_names and cell.values:
+                # All rows have the same, but where one asks for another.
+                own = f'{row.row.label}, ' if cell.column.variants.names else ''
+                remarks[f'{own}{cell.column.title}: class names '
+                        f'{cell.class_names}'] = None
         if row.row.note:
             remarks[f'{row.row.label}: {row.row.note}'] = None
     if suite.compared != 'values':

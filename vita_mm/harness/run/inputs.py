@@ -150,7 +150,8 @@ class InputFinder:
         classes = lookup(settings, 'model.cls_head.classes')
         if isinstance(classes, (str, list, tuple)):
             names = classes if isinstance(classes, str) else list(classes)
-            data['classes'] = digest_text(repr(read_classes(names)))
+            data['classes'] = digest_text(repr(read_classes(
+                names, repeated=True)))
         if loop == 'test':
             data.update(self._digest_protocol(settings))
         loader = settings.get(f'{loop}_dataloader')

@@ -9,7 +9,12 @@ from mmengine.config import Config
 
 from vita_mm.engine.plugins import folder_of, plugins_of
 from vita_mm.engine.runs import keep_test_only, load_config, override, use_trained_model
-from vita_mm.engine.variants import Variants, apply_variants, find_dataset
+from vita_mm.engine.variants import (
+    Variants,
+    add_prompts,
+    apply_variants,
+    find_dataset,
+)
 from vita_mm.errors import UserError
 from vita_mm.harness.spec.suite import (
     OF_TRAINING,
@@ -197,6 +202,7 @@ class Plan:
         if test is not None:
             config = copy.deepcopy(for_test(self._load(test)))
             use_trained_model(config, trained)
+            add_prompts(config)
             config = self._with_options(apply_variants(config, variants, self._load))
             imports = [*plugins_of(config), *plugins_of(trained)]
             config.custom_imports = dict(imports=list(dict.fromkeys(imports)),

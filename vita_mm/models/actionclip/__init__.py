@@ -14,7 +14,8 @@ SYSTEM = System(
     parts=Parts(
         backbone=Part('CLIPVisionTransformer', dict(
             trained=kind(bool), temporal=temporal)),
-        cls_head=Part('ActionCLIPTextHead', dict(**TEXT, trained=kind(bool)))),
+        cls_head=Part('ActionCLIPTextHead', dict(
+            **TEXT, trained=kind(bool), train_embedding=kind(bool)))),
     conversion=FORMAT,
     prompts=dict(actionclip='actionclip'))
 

@@ -68,6 +68,9 @@ class Frozen(nn.Module, Generic[Held]):
     def module(self) -> Held:
         return self._held[0]
 
+    def forward(self, *args, **kwargs):
+        return self.module(*args, **kwargs)
+
     def _apply(self, fn, recurse=True):
         self.module._apply(fn)
         return super()._apply(fn, recurse)

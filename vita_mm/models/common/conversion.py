@@ -57,6 +57,11 @@ class Conversion(Protocol):
         """Whether a file with this content is one."""
         ...
 
+    def settings(self, content: Mapping, head: Mapping, path: str, **options: Any
+                 ) -> dict:
+        """What the model to read one has in its ``cls_head``, beside the config's."""
+        ...
+
     def read(self, content: Mapping, path: str, model: CLIPRecognizer | None,
              **options: Any) -> Converted:
         """Raises UserError if it is not wholly understood, or is of another model."""
@@ -84,6 +89,7 @@ class NamedTensors:
         leading: theirs that have a first dimension of 1.
         untrained: ours that their code does not train and their files lack.
         computed: of a model of ours, what their files hold beside its tensors.
+        settings: see :class:`Conversion`.
     """
     title: str
     sign: str
@@ -94,6 +100,7 @@ class NamedTensors:
     leading: tuple[str, ...] = ()
     untrained: tuple[str, ...] = ()
     computed: Callable[[CLIPRecognizer], dict[str, Tensor]] = lambda model: {}
+    settings: Callable[..., dict] = lambda content, head, path: {}
     options: tuple[str, ...] = ()
     needs_model: bool = True
 

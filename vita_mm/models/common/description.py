@@ -183,7 +183,7 @@ def describe_parts(parts: Parts, model: Mapping, pipeline: list[dict],
     if resize is not None:
         description['resize'] = resize
     head, clip = description['cls_head'], description['clip']
-    head['classes'] = classes or read_classes(head.get('classes', []))
+    head['classes'] = classes or read_classes(head.get('classes', []), repeated=True)
     if 'templates' in head:
         head['templates'] = read_templates(head['templates'])
     if str(clip.get('arch')).endswith('.json'):

@@ -26,7 +26,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Where W is frozen, in float32 on a CPU by oneDNN: MKL, which torch (2.13) takes
     there, has less than half its rate on AMD Zen 5.
     """
-    if (not weight.requires_grad and x.device.type == 'cpu'
+    if (not torch.compiler.is_compiling()  # Inductor cannot lower the operator
+            and not weight.requires_grad and x.device.type == 'cpu'
             and x.dtype == weight.dtype == torch.float32
             and torch.backends.mkldnn.is_available()
             and not torch.is_autocast_enabled('cpu')

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import layers
+from .clip import Frozen
 
 # The token ids of each prompt, None where a context vector goes.
 Sequences = Sequence[Sequence[int | None]]
@@ -78,7 +79,7 @@ class PackedPrompts(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=torch.long),
                                  persistent=False)
 
-    def embed(self, embedding: nn.Embedding, context: Tensor | None) -> Tensor:
+    def embed(self, embedding: nn.Module, context: Tensor | None) -> Tensor:
         """Embedded tokens (S, W), with the context vectors (M, W), or (C, M, W) where
         they are class-specific, in their places."""
         x_SW = embedding(self.ids_S)
@@ -105,7 +106,7 @@ class TextTower(nn.Module):
     Args:
         clip: open_clip's ``CLIP``, which declares no types of these parts of it.
     """
-    token_embedding: nn.Embedding
+    token_embedding: nn.Embedding | Frozen[nn.Embedding]
     positional_embedding: Tensor
     transformer: Transformer
     ln_final: nn.LayerNorm

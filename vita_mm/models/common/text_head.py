@@ -3,6 +3,7 @@ prompts or learned contexts (CoOp: Zhou et al., IJCV 2022).
 
 Letters: C classes, L tokens of a prompt, M context vectors, W text width.
 """
+import copy
 import math
 from collections.abc import Sequence
 from typing import cast
@@ -51,6 +52,8 @@ class CLIPTextHead(BaseHead):
         num_context: number of context vectors.
         context_position: where they stand: ``'end'`` (the class name at the end),
             ``'middle'`` (half of them before it, half behind) or ``'front'``.
+        context_places: how many stand before the name and how many behind it, in place
+            of ``num_context`` and ``context_position``.
         context_init: words whose embeddings the vectors start from; by default they are
             normal with standard deviation ``context_std``.
         by_position: learn a vector for every place of a prompt, as many as CLIP reads,
@@ -59,6 +62,7 @@ class CLIPTextHead(BaseHead):
         templates: manual prompts for ``context='none'``, see :func:`read_templates`;
             the features of several are averaged.
         trained: train CLIP's text transformer; else it is frozen.
+        train_embedding: with ``trained``, train its token embedding too.
         temperature: what cosines are divided by; by default CLIP's, which is trained.
         loss_cls, label_smooth_eps, topk, average_clips: as in MMAction2's heads.
 
@@ -73,17 +77,20 @@ class CLIPTextHead(BaseHead):
 
     def __init__(self, clip: LoadedCLIP | dict, classes: str | list[str],
                  context: str = 'none', num_context: int = 8,
-                 context_position: str = 'end', context_init: str | None = None,
-                 context_std: float = 0.02, by_position: bool = False,
+                 context_position: str = 'end',
+                 context_places: tuple[int, int] | None = None,
+                 context_init: str | None = None, context_std: float = 0.02,
+                 by_position: bool = False,
                  name_ending: str = '.', templates: str | list[str] = '{}',
-                 trained: bool = False, temperature: float | None = None,
+                 trained: bool = False, train_embedding: bool = True,
+                 temperature: float | None = None,
                  loss_cls: dict | None = None,
                  label_smooth_eps: float = 0., topk: int | tuple = (1, 5),
                  average_clips: str | None = 'prob') -> None:
         check_choice('context', context, ('csc', 'uc', 'none'))
         check_choice('context_position', context_position, ('end', 'middle', 'front'))
         clip = clip if isinstance(clip, LoadedCLIP) else load_clip(**clip)
-        names = read_classes(classes)
+        names = read_classes(classes, repeated=True)
         tower = TextTower(clip.model)
         super().__init__(
             num_classes=len(names), in_channels=tower.text_projection.shape[1],
@@ -96,6 +103,8 @@ class CLIPTextHead(BaseHead):
         self.clip = clip
         self.trained = trained
         self.tower = Trained(tower) if trained else Frozen(tower)
+        if trained and not train_embedding:
+            self.tower.module.token_embedding = Frozen(clip.token_embedding)
         if temperature is None:
             self.logit_scale = nn.Parameter(
                 clip.model.logit_scale.detach().clone().reshape(()))
@@ -106,10 +115,14 @@ class CLIPTextHead(BaseHead):
         self.step_text = StepText()
         self.last_micro_batch = True
         self.context: LearnedContext | None = None
+        self.context_places = context_places
         self.share: Share | None = None
         if context == 'none':
             self.use_templates(templates)
         else:
+            if context_places is None:
+                context_places = split_context(num_context, context_position)
+            self.context_places, num_context = context_places, sum(context_places)
             initial = None
             if context_init is not None:
                 initial = embed_words(clip, context_init, num_context)
@@ -119,7 +132,20 @@ class CLIPTextHead(BaseHead):
                                           class_specific=context == 'csc',
                                           std=context_std)
             self.use_prompts([context_prompts(
-                clip, names, num_context, context_position, name_ending)])
+                clip, names, *context_places, name_ending)])
+
+    def use_present_names(self, state_dict: dict, prefix: str, *_) -> None:
+        """Before a checkpoint is loaded: take over the token embedding of an old one
+        that trained it where it is frozen now."""
+        key = f'{prefix}tower.module.token_embedding.weight'
+        given, embedding = state_dict.get(key), self.tower.module.token_embedding
+        if given is None or not isinstance(embedding, Frozen):
+            return
+        own = embedding.module
+        if isinstance(given, Tensor) and torch.equal(given.to(own.weight), own.weight):
+            del state_dict[key]
+        else:
+            self.tower.module.token_embedding = copy.deepcopy(own)
 
     def use_templates(self, templates: str | list[str]) -> None:
         """Change the manual prompts of a head without learned contexts."""
@@ -210,23 +236,26 @@ def manual_prompts(clip: LoadedCLIP, names: list[str], template: str
             for name in names]
 
 
-def context_prompts(clip: LoadedCLIP, names: list[str], num_context: int, position: str,
-                    ending: str = '.') -> list[list[int | None]]:
-    """Token ids of the names and their ending, None where a context vector goes."""
+def split_context(num_context: int, position: str) -> tuple[int, int]:
+    """How many context vectors stand before the name, and how many behind it."""
     if not isinstance(num_context, int) or num_context < 1:
         raise UserError(f'num_context must be an integer of at least 1, not '
                         f'{num_context!r}; for no context say context="none"')
+    half = num_context // 2
+    return dict(end=(num_context, 0), middle=(half, num_context - half),
+                front=(0, num_context))[position]
+
+
+def context_prompts(clip: LoadedCLIP, names: list[str], before: int, behind: int,
+                    ending: str = '.') -> list[list[int | None]]:
+    """Token ids of the names and their ending, None where a context vector goes:
+    ``before`` and ``behind`` the name."""
     sequences = []
     for name in names:
         # As in CoOp, a name that ends in punctuation keeps the token it forms with
         # the full stop.
         tokens = clip.tokenizer.encode(name + ending)
-        name_end = len(clip.tokenizer.encode(name))
-        half = num_context // 2
-        before, behind = dict(
-            end=(num_context, 0), middle=(half, num_context - half),
-            front=(0, num_context))[position]
-        name_end = 0 if position == 'end' else name_end
+        name_end = len(clip.tokenizer.encode(name)) if behind else 0
         sequences.append(framed(clip, name, [
             *[None] * before, *tokens[:name_end], *[None] * behind, *tokens[name_end:]]))
     return sequences

@@ -35,7 +35,8 @@ SYSTEM = System(
         on_classes=with_learned_prompt,
         backbone=Part('CLIPVisionTransformer', dict(temporal=temporal)),
         cls_head=Part('EfficientPromptTextHead', dict(
-            classes=texts, num_context=count(1), temperature=positive))),
+            classes=texts, num_context=count(1), prefix=count(0), postfix=count(0),
+            temperature=positive))),
     conversion=FORMAT,
     own_frames=True)
 

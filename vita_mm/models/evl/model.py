@@ -181,7 +181,7 @@ class EVLHead(BaseHead):
                  dropout: float = 0.5, average_clips: str | None = 'prob', **kwargs
                  ) -> None:
         clip = clip if isinstance(clip, LoadedCLIP) else load_clip(**clip)
-        names = read_classes(classes)
+        names = read_classes(classes, repeated=True)
         width = len(clip.visual.class_embedding)
         super().__init__(num_classes=len(names), in_channels=width,
                          # Declared to be a dict, which it never is.

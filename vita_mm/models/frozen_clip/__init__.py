@@ -31,7 +31,8 @@ SYSTEM = System(
     parts=Parts(
         backbone=Part('CLIPVisionTransformer', {}, idle=frozenset(
             {*PROMPTS, *OF_PROMPTS, 'trained', 'temporal'})),
-        cls_head=Part('CLIPTextHead', TEXT, idle=frozenset({*CONTEXT, 'trained'}))),
+        cls_head=Part('CLIPTextHead', TEXT, idle=frozenset(
+            {*CONTEXT, 'trained', 'train_embedding'}))),
     refusals=dict(
         train=f'{NOTHING}: evaluate it',
         convert=f'{NOTHING}: its weights are a CLIP of open_clip as they are'))

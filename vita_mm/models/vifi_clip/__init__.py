@@ -1,7 +1,8 @@
-"""ViFi-CLIP has no classes of its own: all of CLIP is trained, with a manual prompt."""
+"""ViFi-CLIP has no classes of its own: all of CLIP is trained but its token embedding,
+with a manual prompt."""
 from collections.abc import Mapping
 
-from vita_mm.models.common.description import TEXT, Part, Parts
+from vita_mm.models.common.description import TEXT, Part, Parts, kind
 from vita_mm.models.common.system import System, is_manual
 
 from .checkpoints import FORMAT
@@ -24,7 +25,8 @@ SYSTEM = System(
     matches=matches,
     parts=Parts(
         backbone=Part('CLIPVisionTransformer', {}, fixed=dict(trained=True)),
-        cls_head=Part('CLIPTextHead', TEXT, fixed=dict(trained=True, context='none'))),
+        cls_head=Part('CLIPTextHead', dict(**TEXT, train_embedding=kind(bool)),
+                      fixed=dict(trained=True, context='none'))),
     conversion=FORMAT,
     prompts=dict(vifi_clip='a photo of a {}.'))
 

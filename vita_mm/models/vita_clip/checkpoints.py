@@ -403,7 +403,7 @@ def name_classes(path: str, clip: LoadedCLIP, embedded: Tensor, num_context: int
         return found == [clip.tokenizer.encode(name + '.') for name in names]
 
     if classes is not None:
-        names = read_classes(classes)
+        names = read_classes(classes, repeated=True)
         if not fits(names):
             raise UserError(f'{path} was trained with other class names than {classes!r}')
         return names

@@ -37,6 +37,10 @@ class VitaCLIPConversion:
         return isinstance(tensors, dict) and (
             SIGN in tensors or WRAPPER + SIGN in tensors)
 
+    def settings(self, content: Mapping, head: Mapping, path: str, **options: Any
+                 ) -> dict:
+        return {}  # no model is needed
+
     def read(self, content: Mapping, path: str, model: CLIPRecognizer | None = None,
              clip_out: str | None = None, **options: Any) -> Converted:
         """``clip_out`` is where the CLIP inside will be; ``options`` are of

@@ -27,4 +27,5 @@ PARTS = Parts(
         time_embedding=kind(bool), local_condition=kind(str),
         freeze_summary_proj=kind(bool), long_clips=kind(str), trained=kind(bool))),
     cls_head=Part('VitaCLIPTextHead', dict(
-        **TEXT, **CONTEXT, trained=kind(bool), temperature=positive)))
+        **TEXT, **CONTEXT, trained=kind(bool), train_embedding=kind(bool),
+        temperature=positive)))
