@@ -85,7 +85,7 @@ def test_a_change_of_ours_is_a_disagreement():
     after = training_data(config) | evaluation(config)
     assert {key: after[key] for key in after if after[key] != before[key]} == {
         'flip': '0.25', 'other training steps': 'Blur: sigma 3',
-        'training order': before['training order'] + ', flip, other training steps',
+        'training order': f'{before["training order"]}, flip, other training steps',
         'mean': '1.00, 2.00, 3.00', 'left over in evaluation': 'dropped'}
 
 

@@ -54,8 +54,8 @@ KEYS = (
     'RandAugment', 'training crop', 'training size', 'flip', 'colour jitter', 'grey',
     'other training steps', 'mixing', 'label smoothing', 'loss', 'mean', 'std',
     'channels', 'evaluation frames', 'short videos, evaluation', 'views',
-    'clips of a video', 'evaluation resize', 'evaluation crop', 'other evaluation steps', 'scores of views',
-    'left over in evaluation', 'precision')
+    'clips of a video', 'evaluation resize', 'evaluation crop',
+    'other evaluation steps', 'scores of views', 'left over in evaluation', 'precision')
 
 Value = str | tuple[float, ...]
 
