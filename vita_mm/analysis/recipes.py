@@ -32,7 +32,6 @@ from vita_mm.engine.schedule import StepScheduleHook
 from vita_mm.errors import UserError
 from vita_mm.io.files import locate
 from vita_mm.models.common.clip import LoadedCLIP, load_clip
-from vita_mm.models.common.description import evaluation_pipeline
 from vita_mm.systems import find_system, get_system
 
 FILE = Path(__file__).with_name('recipes.yaml')
@@ -400,7 +399,7 @@ def training_data(config: Config) -> dict[str, Value]:
 
 def evaluation(config: Config) -> dict[str, Value]:
     """Frames, views and pixels of an evaluation, in words."""
-    pipeline = evaluation_pipeline(config)
+    pipeline = config.test_dataloader.dataset.pipeline
     sampling = find_sampling(pipeline)
     found: dict[str, Value] = dict.fromkeys(
         ('evaluation resize', 'evaluation crop', 'other evaluation steps'), ABSENT)
