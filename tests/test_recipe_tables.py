@@ -10,22 +10,24 @@ import torch
 from mmengine.config import Config
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from vita_mm.analysis import recipes
-from vita_mm.analysis.recipes import (
+from vita_mm.analysis.recipe_words import (
     ABSENT,
+    evaluation,
+    tell_frames,
+    tell_mixing,
+    training_data,
+)
+from vita_mm.analysis.recipes import (
     NOT_STATED,
     Schedule,
     agree,
     compare,
-    evaluation,
     points,
     read_recipes,
     read_theirs,
     rehearse,
     section,
     stale,
-    tell_frames,
-    tell_mixing,
-    training_data,
 )
 from vita_mm.cli.main import run
 from vita_mm.cli.pages import marks
@@ -85,7 +87,7 @@ def test_a_change_of_ours_is_a_disagreement():
     assert {key: after[key] for key in after if after[key] != before[key]} == {
         'flip': '0.25', 'other training steps': 'Blur: sigma 3',
         'training order': f'{before["training order"]}, flip, other training steps',
-        'mean': '1.00, 2.00, 3.00', 'left over in evaluation': 'dropped'}
+        'mean': '1.000, 2.000, 3.000', 'left over in evaluation': 'dropped'}
 
 
 def test_an_unknown_key_is_refused():
