@@ -51,7 +51,7 @@ POINTS = 10
 NEAR = 0.03
 NOTHING = 1e-8  # of a rate: what a cosine may leave at its last step
 NOT_STATED = 'not stated'
-# In the order of the tables; those that count parameters and rates come behind `decay`.
+# In the order of the tables; `parameters at` and `rates from` begin the keys of groups.
 KEYS = (
     'optimizer', 'betas', 'eps', 'gradient clipping', 'trained parameters',
     'parameters at', 'rates from', 'warm-up', 'length', 'batch', 'division',
@@ -201,7 +201,7 @@ def tell(value: Any) -> str:
     return f'{value:,}' if isinstance(value, int) else str(value)
 
 
-def read_theirs(recipe: Recipe, steps: Iterable[int]) -> dict[str, tuple[Value, str]]:
+def read_theirs(recipe: Recipe, steps: Sequence[int]) -> dict[str, tuple[Value, str]]:
     """The authors' recipe by key, each value with its source."""
     schedule = recipe.schedule
     found: dict[str, tuple[Value, str]] = {
@@ -238,7 +238,7 @@ def key_of_rates(start: float) -> str:
     return f'rates from {start:g}, %'
 
 
-def read_ours(path: str, steps: Iterable[int]) -> dict[str, Value]:
+def read_ours(path: str, steps: Sequence[int]) -> dict[str, Value]:
     """The recipe of a config by key: what it has of :data:`KEYS`.
 
     Args:
@@ -303,7 +303,7 @@ def optimization(config: Config, wrapper: OptimWrapper) -> dict[str, Value]:
                 else 'cross-entropy'}
 
 
-def rates_of(config: Config, wrapper: OptimWrapper, steps: Iterable[int]
+def rates_of(config: Config, wrapper: OptimWrapper, steps: Sequence[int]
              ) -> dict[str, Value]:
     """Length, division and rates, from the schedules as they run."""
     loader, accumulation = config.train_dataloader, wrapper._accumulative_counts
