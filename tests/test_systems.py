@@ -13,7 +13,8 @@ from in_process import InProcess
 from mmengine.config import Config
 from rich.console import Console
 from vita_mm.cli.main import run
-from vita_mm.cli.systems import BEGIN, END, tables
+from vita_mm.cli.pages import marks
+from vita_mm.cli.systems import tables
 from vita_mm.engine.hooks import ConfusionHook
 from vita_mm.errors import UserError
 from vita_mm.harness.run.plan import Plan
@@ -24,6 +25,7 @@ from vita_mm.systems import SYSTEMS, check_verb, find_system
 from world import write_video
 
 ROOT = Path(__file__).parents[1]
+BEGIN, END = marks('systems')
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob('configs/**/*.py')
                  if path.parent.name != '_base_')
 

@@ -38,6 +38,7 @@ VERBS = {
     'confusion': 'confusion',
     'costs': 'costs',
     'systems': 'systems',
+    'recipes': 'recipes',
     'suite': 'suite',
     'prepare': 'prepare',
     'check': 'check',

@@ -6,10 +6,9 @@
 With --update the tables between the marks of a page of Markdown are written anew.
 """
 import argparse
-import sys
 from pathlib import Path
 
-BEGIN, END = '<!-- systems: begin -->\n', '<!-- systems: end -->\n'
+from .pages import show, table, update
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,31 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     if args.update is None:
         show(tables())
-        return
-    from vita_mm.errors import UserError
-    from vita_mm.io.files import replacing
-    try:
-        text = args.update.read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'cannot read {args.update}: {error}') from error
-    if BEGIN not in text or END not in text.partition(BEGIN)[2]:
-        raise UserError(f'{args.update} has no lines {BEGIN.strip()} and {END.strip()}: '
-                        'write them where the tables are to stand')
-    before, _, rest = text.partition(BEGIN)
-    with replacing(args.update) as partial:
-        partial.write_text(before + BEGIN + tables() + END + rest.partition(END)[2],
-                           encoding='utf-8')
-    print(f'written to {args.update}')
-
-
-def show(text: str) -> None:
-    """Print Markdown: laid out on a terminal, else as it is."""
-    from rich.console import Console
-    from rich.markdown import Markdown
-    if sys.stdout.isatty():
-        Console().print(Markdown(text))
     else:
-        print(text)
+        update(args.update, 'systems', tables())
 
 
 def tables() -> str:
@@ -67,8 +43,3 @@ def tables() -> str:
         *table(('verb', *titles), cells), '',
         *(f'{number}. {reason[0].upper()}{reason[1:]}.'
           for number, reason in enumerate(reasons, 1)), ''])
-
-
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    """The lines of a table in Markdown."""
-    return [f'| {" | ".join(cells)} |' for cells in (head, ['---'] * len(head), *rows)]
