@@ -186,43 +186,75 @@ def write_rows(path, rows):
         writer.writerows(rows)
 
 
-def strided(start, frames=8, stride=16):
-    return ' '.join(str(start + stride * number) for number in range(frames))
+LENGTHS = (5, 8, 9, 31, 100, 113, 129, 241, 300, 699)
+
+
+def line(numbers):
+    return ' '.join(str(int(number)) for number in numbers)
 
 
 def frame_rows():
-    """A clip of 8 frames at stride 16 spans 113; segments of which the middles are the
-    same by every rounding."""
     for system in ('vita_clip', 'evl'):
-        for length in (113, 129, 241, 300):
-            left = length - 113
+        yield from strided_rows(system)
+    for system in ('xclip', 'vifi'):
+        for frames in (8, 32):
+            for n in LENGTHS:
+                yield (system, 'test', frames, 'segments', 1, 0, '', n, line(
+                    (part + .5) * n / frames for part in range(frames)))
+        for place in (0, 5, 19):
+            yield (system, 'train', 8, 'segments', 1, 0, place, 165, line(
+                20 * part + place for part in range(8)))
+            yield (system, 'test', 8, 'segments', 4, place % 4, place, 165, line(
+                20 * part + place for part in range(8)))
+    for frames in (8, 32):
+        for n in LENGTHS:
+            yield ('actionclip', 'test', frames, 'segments', 1, 0, '', n, line(
+                part * n // frames if n <= frames
+                else part * n / frames + (n / frames - 1) / 2 for part in range(frames)))
+    for place in (0, 5, 19):
+        yield ('actionclip', 'train', 8, 'segments', 1, 0, place, 165, line(
+            part * 165 // 8 + place for part in range(8)))
+    for start in (0, 40, 83):
+        yield ('a5', 'train and test', 16, 'random fps', 1, 0, start, 100, line(
+            range(start, start + 16)))
+        yield ('a5', 'train and test', 16, 'random fps', 1, 0, start, 9, line(
+            [*range(9), *[8] * 7]))
+
+
+def strided_rows(system):
+    """Clips of 8 and 16 frames at stride 16, of spans of 113 and 241."""
+    for frames in (8, 16):
+        span = 16 * (frames - 1) + 1
+        for n in LENGTHS:
+            left = max(n - span, 0)
             for views in (1, 3):
                 for view in range(views):
                     start = left // 2 if views == 1 else round(left * view / 2)
-                    yield (system, 'test', 8, 16, views, view, '', length, strided(start))
-        for start in (0, 60, 187):
-            yield system, 'train', 8, 16, 1, 0, start, 315, strided(start)
-    for system in ('xclip', 'vifi'):
-        for length in (113, 129, 241):
-            yield (system, 'test', 8, 'segments', 1, 0, '', length, ' '.join(
-                str(int((2 * part + 1) * length / 16)) for part in range(8)))
-        for place in (0, 5, 19):
-            yield (system, 'train', 8, 'segments', 1, 0, place, 160, ' '.join(
-                str(20 * part + place) for part in range(8)))
+                    yield (system, 'test', frames, 16, views, view, '', n, line(
+                        min(start + 16 * part, n - 1) for part in range(frames)))
+    for start in (0, 7, 17):
+        yield (system, 'train', 8, 16, 1, 0, start, 130, line(
+            start + 16 * part for part in range(8)))
+        # The last that was taken, again.
+        yield (system, 'train', 8, 16, 1, 0, start, 40, line(
+            min(16 * part, 32) for part in range(8)))
 
 
 def test_frames_are_the_same_until_one_is_another(tmp_path):
     path, rows = tmp_path / 'sampling.csv', [list(row) for row in frame_rows()]
-    write_rows(path, [*rows, ('vita_clip', 'train', 8, 'tsn', 1, 0, 0, 100, strided(0))])
+    write_rows(path, [*rows, (
+        'vita_clip', 'train', 8, 'tsn', 1, 0, 0, 100, line(range(8)))])
     *found, other = check_frames(path)
-    assert [row.equal for row in found] == [True] * 10, found
+    assert [row.equal for row in found] == [True] * 22, [
+        row for row in found if not row.equal]
     assert other.equal is None and 'otherwise' in other.found
+    rows = [row for row in rows if row[0] in ('vita_clip', 'xclip', 'a5')]
     for row in rows:
         numbers = [int(number) for number in row[-1].split()]
         if row[1] == 'test':
             numbers[3] += 1
         else:  # none of a sampler of one stride, or beyond the last part
-            numbers = [*numbers[:-2], numbers[-2] + 21, numbers[-1] + 21]
+            numbers = [*numbers[:-2], numbers[-2] + 300, numbers[-1] + 300]
         row[-1] = ' '.join(map(str, numbers))
     write_rows(path, rows)
     assert not any(row.equal for row in check_frames(path))
@@ -236,37 +268,100 @@ def test_steps_that_were_seen_often_are_all_that_there_are():
     assert is_possible(np.array([30, 32]), np.concatenate([drawn, [[7, 14]]]))
 
 
+CLIP_PIXELS = dict(mean=[0.48145466, 0.4578275, 0.40821073],
+                   std=[0.26862954, 0.26130258, 0.27577711], of='pixels / 255')
+IMAGENET_PIXELS = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375],
+                       of='pixels of 0 to 255')
+SIZES = ((320, 256), (342, 254), (240, 426), (176, 144), (224, 224), (426, 240))
+
+
+def cut_off(value):
+    return int(value)
+
+
+def rounded(value):
+    return int(value + 0.5)
+
+
+def resized(width, height, side, whole):
+    short = min(width, height)
+    return [side if length == short else whole(length * side / short)
+            for length in (width, height)]
+
+
+def geometry(whole, one, middle, ends=None):
+    """Of each frame size: ``whole`` makes the longer side one of pixels, ``one`` is the
+    shorter side before one crop, whose corner is the ``middle`` of what is left over;
+    three crops, of a shorter side of 224, begin at ``ends`` of it."""
+    cases = []
+    for width, height in SIZES:
+        found = dict(one_crop=resized(width, height, one, whole))
+        case = dict(width=width, height=height, resized=found, one_crop=[dict(zip(
+            ('left', 'top'), (middle(side - 224) for side in found['one_crop'])))])
+        if ends is not None:
+            found['three_crops'] = resized(width, height, 224, whole)
+            case['three_crops'] = [dict(left=left, top=top) for left, top in zip(
+                *(ends(side - 224) for side in found['three_crops']))]
+        cases.append(case)
+    return cases
+
+
+def half(left):
+    return left // 2
+
+
+FLOAT = geometry(cut_off, 224, half, lambda left: (0, left // 2, left))
+OPENCV = geometry(rounded, 256, half, lambda left: (0, left // 2, left // 2 * 2))
+FIVE = ((0, 0), (4, 0), (0, 4), (4, 4), (2, 2))
+THIRTEEN = (*FIVE, (0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3))
+
+
+def places(width, height, quarters):
+    """Crops of the scales 1, .875, .75 and .66 of the shorter side, those of two that
+    are neighbours among them, at quarters of what is left over."""
+    sides = [int(scale * min(width, height)) for scale in (1, .875, .75, .66)]
+    return sorted({
+        (left * ((width - wide) // 4), top * ((height - high) // 4),
+         left * ((width - wide) // 4) + wide, top * ((height - high) // 4) + high)
+        for number, wide in enumerate(sides)
+        for high in sides[max(number - 1, 0):number + 2] for left, top in quarters})
+
+
+def boxes(quarters, *sizes):
+    return [dict(resized=size, left_top_right_bottom=places(*size, quarters))
+            for size in sizes]
+
+
 PIXELS = dict(
-    systems=dict(
-        vita_clip=dict(normalise={
-            'mean': [0.48145466, 0.4578275, 0.40821073],
-            'std': [0.26862954, 0.26130258, 0.27577711], 'of': 'pixels / 255'})),
-    geometry=dict(xclip=[
-        dict(width=width, height=height,
-             resized=dict(one_crop=one, three_crops=three),
-             one_crop=[dict(left=(one[0] - 224) // 2, top=(one[1] - 224) // 2)],
-             three_crops=[dict(left=left, top=top) for left, top in ends])
-        for width, height, one, three, ends in (
-            (340, 256, (340, 256), (298, 224), ((0, 0), (74, 0), (37, 0))),
-            (240, 426, (256, 454), (224, 398), ((0, 0), (0, 174), (0, 87))),
-            (224, 224, (256, 256), (224, 224), ((0, 0), (0, 0), (0, 0))))]))
+    systems={
+        **{name: dict(normalise=CLIP_PIXELS)
+           for name in ('vita_clip', 'evl', 'actionclip', 'a5')},
+        **{name: dict(normalise=IMAGENET_PIXELS) for name in ('xclip', 'vifi')}},
+    geometry=dict(vita_clip=FLOAT, evl=FLOAT, xclip=OPENCV, vifi=OPENCV,
+                  actionclip=geometry(cut_off, 256, lambda left: round(left / 2)),
+                  a5=geometry(cut_off, 224, lambda left: round(left / 2))),
+    boxes=dict(xclip=boxes(FIVE, (340, 256)), vifi=boxes(FIVE, (256, 454)),
+               actionclip=boxes(THIRTEEN, (240, 426))))
 
 
 def test_pixels_are_the_same_until_a_constant_or_a_corner_is_another(tmp_path, capsys):
     path = tmp_path / 'pixels.json'
     path.write_text(json.dumps(PIXELS))
     found = check_pixels(path)
-    assert [row.equal for row in found] == [True] * 3, found
-    changed = json.loads(json.dumps(PIXELS))
-    changed['systems']['vita_clip']['normalise']['mean'][1] += 1e-4
+    assert [row.equal for row in found] == [True] * 19, found
+    changed = json.loads(json.dumps(dict(
+        systems=dict(a5=PIXELS['systems']['a5']), geometry=dict(xclip=OPENCV),
+        boxes=dict(xclip=PIXELS['boxes']['xclip']))))
+    changed['systems']['a5']['normalise']['mean'][1] += 1e-6
     changed['geometry']['xclip'][1]['one_crop'][0]['top'] += 1
-    changed['geometry']['xclip'][0]['resized']['three_crops'] = [297, 224]
+    changed['geometry']['xclip'][0]['resized']['three_crops'] = [281, 224]
+    changed['boxes']['xclip'][0]['left_top_right_bottom'][7][2] += 1
     path.write_text(json.dumps(changed))
-    assert [row.equal for row in check_pixels(path)] == [False] * 3
+    assert [row.equal for row in check_pixels(path)] == [False] * 4
     assert run('parity', [str(tmp_path)]) == 1
     said = capsys.readouterr().out
-    assert said.count('DIFFERS') == 3 and '0 of 3 rows are equal' in said
-    path.write_text(json.dumps(dict(systems=PIXELS['systems'])))
+    assert said.count('DIFFERS') == 4 and '0 of 4 rows are equal' in said
+    path.write_text(json.dumps(dict(systems=dict(a5=PIXELS['systems']['a5']))))
     assert run('parity', [str(tmp_path)]) == 0
     assert '1 of 1 rows are equal' in capsys.readouterr().out
 
