@@ -190,9 +190,7 @@ def read_recipes(path: Path = FILE) -> dict[str, Recipe]:
             config=config, title=given['title'],
             place=given.get('place') or (base.place if base else ''), values=values,
             schedule=Schedule(**schedule | given['schedule']),
-            reasons={key: text for key, text in (
-                given.get('reasons', {}) | content['until_merged'].get(config, {})
-                ).items() if text},
+            reasons=dict(given.get('reasons', {})),
             unstated=given.get('unstated', ''))
     return found
 
