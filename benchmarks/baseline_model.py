@@ -148,7 +148,9 @@ class Text(nn.Module):
     def __init__(self, clip: TextTower) -> None:
         super().__init__()
         length, width = clip.positional_embedding.shape
-        self.token_embedding = nn.Embedding(clip.token_embedding.num_embeddings, width)
+        embedding = clip.token_embedding
+        assert isinstance(embedding, nn.Embedding)
+        self.token_embedding = nn.Embedding(embedding.num_embeddings, width)
         self.positional_embedding = nn.Parameter(torch.empty(length, width))
         self.transformer = nn.ModuleDict(dict(resblocks=nn.ModuleList(
             TextLayer(width, block.attn.num_heads, length)
