@@ -332,6 +332,7 @@ def test_a_training_goes_on_from_its_checkpoint(done, world, tmp_path):
     assert numbers(tmp_path) == numbers(done[0])
 
 
+@pytest.mark.slow  # test_sweep has it without processes
 def test_a_failing_row_does_not_stop_the_others(done, world, tmp_path):
     """In processes of their own; what is done already stays."""
     shutil.copytree(done[0] / 'out', tmp_path / 'out')

@@ -113,6 +113,7 @@ def test_what_is_there_is_kept_and_what_is_damaged_is_made_again(world):
     assert untouched.stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_a_second_builder_waits_for_the_first(tmp_path, world, capfd):
     """Forked, for each process has locks of its own."""
     root = tmp_path / 'mini'

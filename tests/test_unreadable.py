@@ -174,7 +174,8 @@ def scalars(work_dir):
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-@pytest.mark.parametrize('processes', [1, 2])
+@pytest.mark.parametrize('processes', [
+    pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_run_names_and_counts_them(config, processes):
     folder = config.parent
     work_dir = folder / f'work{processes}'
