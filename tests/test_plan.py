@@ -369,3 +369,18 @@ def test_a_row_whose_dataset_does_not_build_is_said(world):
     write_json(world / 'unused.json', {})
     found = make_plan(world, [train(world, 'train_dataloader.dataset.nonsense: 1')])
     assert 'nonsense' in found.runs.popitem()[1].trained.status.reasons[0]
+
+
+def test_the_readings_that_nobody_settles_are_evaluated_each(tmp_path):
+    plan = Plan(read_suite('readings'), tmp_path, seeds=1, trust_data=True)
+    trained = {run.name for run in plan.runs.values() if run.trains}
+    assert len(trained) == 4  # of Vita-CLIP one, whatever reads it
+    steps = {place.row.name: {step['type']: step for step in place.run.config
+                              .test_dataloader.dataset.pipeline}
+             for place in plan.places if place.column.name == 'ucf101'}
+    for row in ('vita_parts', 'clip_parts'):
+        assert 'UniformSample' in steps[row]
+    for row in ('vita_stride', 'clip_stride'):
+        assert steps[row]['FittingSampleFrames']['clip_len'] == 32
+    for row, short_side in (('vita_224', 48), ('vita_256', 55), ('clip_256', 55)):
+        assert tuple(steps[row]['Resize']['scale']) == (-1, short_side)
