@@ -17,7 +17,7 @@ from vita_mm.errors import printable
 from vita_mm.harness.spec.suite import Suite
 from vita_mm.io.files import write_bytes
 
-from .claims import check_claim, order_agreement
+from .claims import RULE, check_claim, order_agreement
 from .figures import draw
 from .results import Check, TableResult
 from .tables import (
@@ -187,9 +187,7 @@ def explain(suite: Suite) -> list[str]:
              '(ddof=0); ± before a number of seeds is that over trainings with '
              'different seeds (ddof=1), of which one seed says nothing. Where nothing '
              'is trained there is no seed.',
-             'A claim holds if every step of it goes the right way with p < 0.05 in a '
-             'one-sided t-test on differences paired by seed, or a sign test where all '
-             'differences are equal. It does not hold if one goes the other way.']
+             RULE]
     if suite.compared == 'values':
         texts.append('Reproduced: the mean of the seeds is no further from the '
                      "paper's figure than the tolerance, which is in the unit of its "
