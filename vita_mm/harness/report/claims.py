@@ -36,11 +36,12 @@ def check_claim(claim: Claim, result: TableResult) -> Check:
     lacking = [f'{name}: {cell.state if cell else "no such number"}'
                for name, cell in cells.items() if name not in measured]
     if lacking:
-        return Check(claim, 'not run', '; '.join(lacking))
+        return Check(claim, 'not run', detail='; '.join(lacking))
     steps = KINDS[claim.kind](claim, result)
     unpaired = [text for text, step in steps.items() if not step]
     if unpaired:
-        return Check(claim, 'not run', f'no seed in common: {"; ".join(unpaired)}')
+        return Check(claim, 'not run',
+                     detail=f'no seed in common: {"; ".join(unpaired)}')
     seeds = min(map(len, steps.values()))
     videos = sorted({cell.videos for cell in measured.values()
                      if cell.videos is not None})
@@ -53,7 +54,7 @@ def check_claim(claim: Claim, result: TableResult) -> Check:
     details.append('one seed: direction only' if seeds == 1 else f'{seeds} seeds')
     if videos:
         details.append(' or '.join(map(str, videos)) + ' videos')
-    return Check(claim, outcome(steps, tests, seeds), '; '.join(details))
+    return Check(claim, outcome(steps, tests, seeds), detail='; '.join(details))
 
 
 def outcome(steps: Steps, tests: dict[str, float], seeds: int) -> str:

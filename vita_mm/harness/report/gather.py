@@ -84,16 +84,3 @@ def last_words(run: Run) -> str | None:
     result = run.folder.result
     lines = result.last_lines if result is not None else []
     return '; '.join([*run.status.reasons, *lines[-1:]]) or None
-
-
-def find_machine(plan: Plan) -> dict[str, str]:
-    """Versions and hardware of the runs; several values where runs differ."""
-    found: dict[str, dict[str, None]] = defaultdict(dict)
-    for run in plan.runs.values():
-        if run.done:
-            result = run.folder.outcome
-            for key, value in {**result.environment, **result.git,
-                               'precision': result.precision}.items():
-                found[key.removeprefix('env.')][value] = None
-    return {key: ', '.join(values) for key, values in found.items()
-            if not key.startswith('mlflow.')}

@@ -6,6 +6,8 @@ from pathlib import Path
 from vita_mm.harness.spec.published import Figure
 from vita_mm.harness.spec.suite import Claim, Column, Row, Suite, Table
 
+from .statistics import Estimate
+
 # States of a cell's runs, see vita_mm.harness.run.folder.
 DONE, STALE, FAILED, ABSENT = 'done', 'stale', 'failed', 'not run'
 
@@ -37,6 +39,7 @@ class Cell:
     class_names: str | None = None
     error: str | None = None
     folders: dict[int, Path] = field(default_factory=dict)
+    estimate: Estimate | None = None
 
     @property
     def mean(self) -> float | None:
@@ -84,6 +87,8 @@ class Cell:
 class RowResult:
     row: Row
     cells: dict[str, Cell]  # by column; without those that the row does not have
+    # The difference to the row before, by column.
+    steps: dict[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass
@@ -117,14 +122,21 @@ def others_of(table: Table, published: dict[tuple[str, str, str], Figure]
 
 
 @dataclass
+class Step:
+    text: str
+    estimate: Estimate | None
+    p_holm: float
+    outcome: str
+
+
+@dataclass
 class Check:
     """How a claim came out.
 
     Attributes:
-        outcome: ``holds``, ``does not hold``, ``not decided`` (too few seeds, or within
-            noise) or ``not run``.
-        detail: the statistics, in one line.
+        outcome: ``holds``, ``refuted``, ``equivalent``, ``undecided`` or ``not run``.
     """
     claim: Claim
     outcome: str
-    detail: str
+    steps: list[Step] = field(default_factory=list)
+    detail: str = ''
