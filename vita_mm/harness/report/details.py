@@ -5,7 +5,7 @@ from pathlib import Path
 from vita_mm.harness.spec.suite import Suite
 
 from .results import DONE, Cell, RowResult, TableResult
-from .tables import NONE
+from .tables import NONE, interval
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ def facts_of_cell(suite: Suite, result: TableResult, row: RowResult, name: str,
             facts['seeds'] = str(len(cell.values))
         if cell.videos is not None:
             facts['videos'] = f'{cell.videos:,}'
+        if cell.estimate is not None:
+            facts['interval of 95 %'] = interval(cell.estimate, digits)
         if cell.split_std is not None:
             facts['sd over splits'] = f'{cell.split_std:.{digits}f}'
     if cell.paper is not None:

@@ -1,6 +1,9 @@
 """Tables for other programs: CSV for a spreadsheet, LaTeX for a paper."""
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from textwrap import wrap
 
 from pandas import DataFrame
 
@@ -28,6 +31,8 @@ SPECIAL = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}',
            '−': r'$-$', '–': '--', 'Δ': r'$\Delta$',
            **{sign: f'\\{sign}' for sign in '&%$#_{}'}}
 DASH = '--'
+MANY = 3  # more parts than this are set closer
+HEAD = 12  # letters of a line of a head, or a word
 
 
 def to_csv(suite: Suite, result: TableResult) -> str:
@@ -70,49 +75,100 @@ def published(figure: Figure | None) -> dict:
                 source=figure.source) if figure else {}
 
 
+@dataclass(frozen=True)
+class Part:
+    """Columns of a ``tabular`` under one head.
+
+    Attributes:
+        group: the head above it, the column of the suite.
+        head: its own, empty where there is nothing but ours.
+        form: of the columns.
+        texts: of each line, one for each column.
+    """
+    group: str
+    head: str
+    form: str
+    texts: list[list[str]]
+
+
+# A mean by its right end, and its deviation; a figure of the paper, whose digits differ,
+# around its point; a difference and its interval.
+CLOSE = r'\footnotesize', r'\setlength{\tabcolsep}{4pt}'
+SPREAD, WHOLE, POINT, STEP = r'r@{\,}c@{\,}l', 'r', 'r@{}l', r'r@{\,}l'
+
+
 def to_latex(suite: Suite, result: TableResult) -> str:
     r"""A ``table`` for a paper, for ``\usepackage{booktabs}``.
 
-    Numbers of a column have as many digits after the point, so that they stand below
-    each other at the right end of theirs. Of a single measured column the difference to
-    the row before stands beside it, with its interval.
+    Of a single measured column the difference to the row before stands beside it, with
+    its interval. Many columns are set closer and smaller.
     """
     columns = list(result.table.columns.values())
     parts = [part for column in columns for part in parts_of(
         suite, result, column, steps=len(columns) == 1)]
-    lines = [[escape(label), *(part for _, _, texts in parts for part in texts[place])]
+    lines = [[escape(label), *(text for part in parts for text in part.texts[place])]
              for place, (label, _, _) in enumerate(entries(suite, result))]
-    heads = [f'\\multicolumn{{{len(texts[0])}}}{{c}}{{{head}}}'
-             for head, _, texts in parts]
     return '\n'.join([
-        r'\begin{table}', r'\centering', rf'\caption{{{caption(suite, result)}}}',
+        r'\begin{table}', r'\centering',
+        *(CLOSE if len(parts) > MANY else []),
+        rf'\caption{{{caption(suite, result)}}}',
         rf'\label{{tab:{label_name(suite.name)}-{label_name(result.table.name)}}}',
-        rf'\begin{{tabular}}{{l{"".join(form for _, form, _ in parts)}}}', r'\toprule',
-        row_of(['', *heads]), r'\midrule', *map(row_of, lines), r'\bottomrule',
+        rf'\begin{{tabular}}{{l{"".join(part.form for part in parts)}}}', r'\toprule',
+        *heads_of(parts), r'\midrule', *map(row_of, lines), r'\bottomrule',
         r'\end{tabular}', r'\end{table}', ''])
 
 
-# The head of some columns, their form in the tabular, their texts in each line.
-Part = tuple[str, str, list[list[str]]]
+def heads_of(parts: list[Part]) -> list[str]:
+    """Two lines of heads with rules between, or one where that says all."""
+    groups = [(name, list(own)) for name, own in groupby(parts, lambda part: part.group)]
+    upper, rules, place = [''], [], 2
+    for name, own in groups:
+        width = sum(len(part.texts[0]) for part in own)
+        upper.append(spanned(width, name))
+        rules.append(rf'\cmidrule(lr){{{place}-{place + width - 1}}}')
+        place += width
+    if len(groups) == len(parts):
+        return [row_of(upper)]
+    lower = ['', *(spanned(len(part.texts[0]), part.head) for part in parts)]
+    return [row_of(upper), ' '.join(rules), row_of(lower)]
+
+
+def stacked(text: str) -> str:
+    """A head in short lines: a wider one would push its numbers apart."""
+    lines = [escape(line) for line in wrap(text, HEAD, break_long_words=False,
+                                           break_on_hyphens=False)]
+    text = r' \\ '.join(lines)
+    return text if len(lines) < 2 else rf'\shortstack{{{text}}}'
+
+
+def spanned(width: int, text: str) -> str:
+    return rf'\multicolumn{{{width}}}{{c}}{{{text}}}'
 
 
 def parts_of(suite: Suite, result: TableResult, column: Column, steps: bool
              ) -> list[Part]:
     """What stands in a column of the suite: ours, the paper's, the difference."""
-    best = best_of(result, column)
+    best, group = best_of(result, column), stacked(title_of(column))
     lines = [(row, row.cells.get(column.name) if row else None,
               figures.get(column.name)) for _, row, figures in entries(suite, result)]
     spread = any(cell and cell.state == DONE and cell.std for _, cell, _ in lines)
-    parts: list[Part] = [(
-        escape(title_of(column)), r'r@{\,}l' if spread else 'r',
-        [measured(cell, best, spread) for _, cell, _ in lines])]
+    parts = [Part(group, 'ours', SPREAD if spread else WHOLE,
+                  [measured(cell, best, spread) for _, cell, _ in lines])]
     if suite.compared == 'values' and any(figure for *_, figure in lines):
-        parts.append(('paper', 'r', [
-            [escape(paper(figure)) if figure else DASH] for *_, figure in lines]))
+        parts.append(Part(group, 'paper', POINT, [as_split(figure)
+                                                  for *_, figure in lines]))
     if steps and any(row and row.steps for row, *_ in lines):
-        parts.append((r'$\Delta$', r'r@{\,}l',
-                      [step_of(row, column) for row, *_ in lines]))
+        parts.append(Part(group if len(parts) > 1 else r'$\Delta$', r'$\Delta$', STEP,
+                          [step_of(row, column) for row, *_ in lines]))
     return parts
+
+
+def as_split(figure: Figure | None) -> list[str]:
+    """A published figure before and from its point."""
+    if figure is None:
+        return [DASH, '']
+    whole, point, rest = paper(figure).partition('.')
+    return [whole, escape(point + rest)]
 
 
 def best_of(result: TableResult, column: Column) -> list[float]:
@@ -129,14 +185,15 @@ def printed_mean(cell: Cell) -> float:
 
 def measured(cell: Cell | None, best: list[float], spread: bool) -> list[str]:
     if cell is None or cell.state != DONE:
-        return [DASH, ''] if spread else [DASH]
+        return [DASH, '', ''] if spread else [DASH]
     digits = cell.column.digits
     text = f'{cell.mean:.{digits}f}'
     for place, command in zip(best, (r'\textbf', r'\underline')):
         if printed_mean(cell) == place:
             text = f'{command}{{{text}}}'
-    return [text, rf'$\pm$ {cell.std:.{digits}f}' if cell.std else ''] if spread \
-        else [text]
+    if not spread:
+        return [text]
+    return [text, *([r'$\pm$', f'{cell.std:.{digits}f}'] if cell.std else ['', ''])]
 
 
 def step_of(row: RowResult | None, column: Column) -> list[str]:
@@ -162,8 +219,8 @@ def caption(suite: Suite, result: TableResult) -> str:
         texts.append('Intervals of 95\\,\\% over seeds and videos reach at most '
                      f'{max(halves):.1f} to either side of a mean.')
     if len(result.table.columns) == 1 and any(row.steps for row in result.rows):
-        texts.append(r'$\Delta$: difference to the row above with its interval of '
-                     r'95\,\%, paired by seed and video.')
+        texts.append(r'$\Delta$: difference to our row above with its interval '
+                     r'of 95\,\%, paired by seed and video.')
     if any(best_of(result, column) for column in result.table.columns.values()):
         texts.append('Best in bold, second underlined.')
     return ' '.join(filter(None, texts))

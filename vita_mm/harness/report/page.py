@@ -9,10 +9,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .content import Report, need_of, say_step
 from .details import find_details
-from .tables import OURS, heading, references_of, remarks_on
+from .tables import OURS, Bar, heading, references_of, remarks_on
 
 TEMPLATE = 'page.html.j2'
 WIDE = 2  # from so many measured columns on a table has the width for itself
+LEGEND = Bar((25, 40, 70), 45, 10, 80, 'an example')
 
 
 def make_page(report: Report, images: Mapping[str, bytes], folder: Path | None) -> str:
@@ -27,7 +28,7 @@ def make_page(report: Report, images: Mapping[str, bytes], folder: Path | None) 
                               autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
     return environment.get_template(TEMPLATE).render(
-        report=report,
+        report=report, legend=LEGEND,
         claims=[dict(check=check, need=need_of(check), table=printed.result.table.name,
                      steps=list(map(say_step, check.steps)))
                 for printed in report.tables for check in printed.checks],
@@ -45,6 +46,8 @@ def section(report: Report, printed, images: Mapping[str, bytes], folder: Path |
         name=name, title=heading(result), printed=printed, details=details,
         caption=report.caption_of(result),
         wide=sum(head.kind == OURS for head in printed.heads) >= WIDE,
+        kind='picture' if (result.table.figure or {}).get('kind') == 'rollout'
+        else 'chart',
         figure=figure and base64.b64encode(figure).decode(),
         pdf=f'figures/{name}.pdf' if figure else None,
         remarks=remarks_on(report.suite, result) + report.remarks_of(result)
