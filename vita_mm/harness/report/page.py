@@ -12,7 +12,7 @@ from .details import find_details
 from .tables import OURS, Bar, heading, references_of, remarks_on
 
 TEMPLATE = 'page.html.j2'
-WIDE = 2  # from so many measured columns on a table has the width for itself
+DENSE = 8  # more heads than these are set closer
 LEGEND = Bar((25, 40, 70), 45, 10, 80, 'an example')
 
 
@@ -45,7 +45,8 @@ def section(report: Report, printed, images: Mapping[str, bytes], folder: Path |
     return dict(
         name=name, title=heading(result), printed=printed, details=details,
         caption=report.caption_of(result),
-        wide=sum(head.kind == OURS for head in printed.heads) >= WIDE,
+        width='dense' if len(printed.heads) > DENSE else 'narrow' if sum(
+            head.kind == OURS for head in printed.heads) == 1 else 'wide',
         kind='picture' if (result.table.figure or {}).get('kind') == 'rollout'
         else 'chart',
         figure=figure and base64.b64encode(figure).decode(),
