@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, help='default work_dirs/ablations/SUITE')
     parser.add_argument('--only', metavar='PATTERN', help="such as 'table6/*' or fig4")
     parser.add_argument('--seeds', type=int,
-                        help="how many; default as last time, at first the suite's")
+                        help="how many of each row that asks for no more; default as "
+                        "last time, at first the suite's")
     add_config_options(parser, help='overrides of every config, such as '
                        'model.clip.pretrained=FILE; default as last time')
     parser.set_defaults(cfg_options=None)

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from vita_mm.errors import printable
 
-from .content import Report, say_step
+from .content import Report
 from .markdown import text_of
 from .tables import heading, remarks_on
 
@@ -28,7 +28,7 @@ def print_report(report: Report, console: Console) -> None:
                           box=box.SIMPLE_HEAD)
         for check in report.checks:
             table.add_row(shown(check.claim.text), shown(check.outcome),
-                          shown('\n'.join(map(say_step, check.steps))))
+                          shown('\n'.join(map(str, check.steps)) or check.reason))
         console.print(table)
     console.print(shown(report.summary))
     if report.warning:

@@ -1,13 +1,14 @@
 """What a report says, whoever draws it."""
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
 from vita_mm.harness.run.estimate import say_time
 from vita_mm.harness.spec.suite import Suite
 
-from .claims import check_claim, order_agreement
+from .claims import RULE, check_claim, order_agreement
 from .provenance import SHORT, Provenance
-from .results import DONE, Check, Step, TableResult
+from .results import DONE, UNDECIDED, Check, TableResult
 from .tables import (
     Printed,
     agreement,
@@ -16,9 +17,6 @@ from .tables import (
     seeds_of,
     videos_of,
 )
-
-UNDECIDED = 'undecided'
-STEP_DIGITS = 2
 
 
 @dataclass(frozen=True)
@@ -101,12 +99,8 @@ class Report:
         texts = [
             '± is the standard deviation over trainings with different seeds (ddof=1). '
             'Brackets and bars are intervals of 95 %, over seeds and videos; of one '
-            'seed, or where nothing is trained, over videos alone.',
-            'A claim is tested step by step, on the differences between right and wrong '
-            'answers of two rows by seed and video; the steps of one claim are '
-            'corrected for their number (Holm). It holds if the interval of every step '
-            'is above 0, is refuted if one is below, is equivalent if they are within '
-            'the stated tolerance, and undecided otherwise.']
+            'seed, or where nothing is trained, over videos alone. A number without an interval is of runs that kept no predictions by video.',
+            RULE]
         if self.suite.compared == 'values':
             texts.append('Reproduced: the mean of the seeds is no further from the '
                          "paper's figure than the tolerance, which is in the unit of "
@@ -141,28 +135,11 @@ def count(counter: Counter) -> str:
     return ', '.join(f'{name} {number}' for name, number in counter.most_common())
 
 
-def say_step(step: Step) -> str:
-    """``CSC - CLIP: +35.20 [30.9, 39.5], p = 0.001: holds``."""
-    found = step.estimate
-    numbers = '' if found is None else (
-        f': {found.value:+.{STEP_DIGITS}f} [{found.low:+.{STEP_DIGITS}f}, '
-        f'{found.high:+.{STEP_DIGITS}f}], p = {step.p_holm:.2g}')
-    need = need_of_step(step)
-    return f'{step.text}{numbers}: {step.outcome}' + (f', {need}' if need else '')
-
-
-def need_of_step(step: Step) -> str:
-    found = step.estimate
-    if step.outcome != UNDECIDED or found is None or found.needed_seeds is None:
-        return ''
-    return f'{found.needed_seeds:,} seeds would decide it'
-
-
 def need_of(check: Check) -> str:
-    """What an undecided claim would take."""
-    if check.outcome != UNDECIDED:
+    """What the step of an undecided claim would take that is the furthest from decided.
+    """
+    open_steps = [step for step in check.steps if step.outcome == UNDECIDED]
+    if check.outcome != UNDECIDED or not open_steps:
         return ''
-    needed = [step.estimate.needed_seeds for step in check.steps
-              if step.estimate and step.outcome == UNDECIDED
-              and step.estimate.needed_seeds is not None]
-    return f'{max(needed):,} seeds would decide it' if needed else ''
+    furthest = max(open_steps, key=lambda step: step.estimate.needed_seeds or math.inf)
+    return furthest.needs.strip(' ()')

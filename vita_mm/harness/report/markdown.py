@@ -2,7 +2,7 @@
 import re
 from collections.abc import Iterable
 
-from .content import Report, need_of, say_step
+from .content import Report, need_of
 from .details import find_details
 from .results import Check
 from .tables import Item, heading, references_of, remarks_on
@@ -52,8 +52,8 @@ def text_of(item: Item) -> str:
 def steps_of(check: Check) -> str:
     """How a claim came out, step by step."""
     if not check.steps:
-        return bullets([f'{check.claim.text}: {check.outcome}'])
-    return bullets(f'{check.claim.text}: {line}' for line in map(say_step, check.steps))
+        return bullets([f'{check.claim.text}: {check.outcome}: {check.reason}'])
+    return bullets(f'{check.claim.text}: {step}' for step in check.steps)
 
 
 def plain(text: str) -> str:

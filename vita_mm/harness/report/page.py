@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from .content import Report, need_of, say_step
+from .content import Report, need_of
 from .details import find_details
 from .tables import OURS, Bar, heading, references_of, remarks_on
 
@@ -29,8 +29,7 @@ def make_page(report: Report, images: Mapping[str, bytes], folder: Path | None) 
                               trim_blocks=True, lstrip_blocks=True)
     return environment.get_template(TEMPLATE).render(
         report=report, legend=LEGEND,
-        claims=[dict(check=check, need=need_of(check), table=printed.result.table.name,
-                     steps=list(map(say_step, check.steps)))
+        claims=[dict(check=check, need=need_of(check), table=printed.result.table.name)
                 for printed in report.tables for check in printed.checks],
         sections=[section(report, printed, images, folder) for printed in report.tables])
 

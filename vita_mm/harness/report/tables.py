@@ -13,7 +13,6 @@ from .statistics import Estimate
 
 ROW, OURS, PAPER, DIFFERENCE, CLAIM = 'row', 'ours', 'paper', 'difference', 'claim'
 NONE = '–'  # in a table: there is no such number
-NOT_RUN = 'not run'
 SAME = 1e-9  # numbers closer than this are the same
 
 
