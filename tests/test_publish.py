@@ -14,7 +14,9 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from vita_mm import tracking
 from vita_mm.description import describe
-from vita_mm.harness.report.gather import find_machine, gather
+from vita_mm.harness.report.content import compose
+from vita_mm.harness.report.gather import gather
+from vita_mm.harness.report.provenance import find_provenance
 from vita_mm.harness.report.publish import Publisher
 from vita_mm.harness.report.report import write_report
 from vita_mm.harness.report.results import Cell, RowResult, TableResult
@@ -379,7 +381,8 @@ def test_the_run_of_a_stock_recognizer_goes_all_the_way(uri, out, tmp_path):
     result, = results = gather(plan)
     cell = result.cell('tsn', 'top1')
     assert (cell.mean, cell.videos, cell.state) == (25, None, 'done')
-    page = write_report(suite, results, find_machine(plan), tmp_path / 'report')
+    page = write_report(compose(suite, results, find_provenance(plan)),
+                        tmp_path / 'report')
     assert '25.00' in page.read_text() and 'precision: float32' in page.read_text()
     # As if it were the paper's, so that it is registered.
     cell.paper = replace(PAPER, value=25.0)

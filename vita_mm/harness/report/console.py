@@ -14,8 +14,9 @@ from .tables import heading, remarks_on
 def print_report(report: Report, console: Console) -> None:
     """The suite's own rows, the claims and the summary."""
     for printed in report.tables:
-        table = RichTable(*(shown(head.text) for head in printed.heads),
-                          title=shown(heading(printed.result)), box=box.SIMPLE_HEAD)
+        table = RichTable(title=shown(heading(printed.result)), box=box.SIMPLE_HEAD)
+        for head in printed.heads:
+            table.add_column(shown(head.text))
         for line in printed.lines:
             if line.row is not None:
                 table.add_row(shown(line.label), *(

@@ -99,7 +99,8 @@ class Report:
         texts = [
             '± is the standard deviation over trainings with different seeds (ddof=1). '
             'Brackets and bars are intervals of 95 %, over seeds and videos; of one '
-            'seed, or where nothing is trained, over videos alone. A number without an interval is of runs that kept no predictions by video.',
+            'seed, or where nothing is trained, over videos alone. '
+            'A number without an interval is of runs that kept no predictions by video.',
             RULE]
         if self.suite.compared == 'values':
             texts.append('Reproduced: the mean of the seeds is no further from the '

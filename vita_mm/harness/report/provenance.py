@@ -36,12 +36,12 @@ class Provenance:
         if '' in self.commits:
             return 'some runs were made without a checkout of git, so that their code ' \
                    'is not known'
+        names = ', '.join(commit[:SHORT] for commit in self.commits)
         if len(self.commits) > 1:
-            names = ', '.join(commit[:SHORT] for commit in self.commits)
             return f'the runs are of {len(self.commits)} commits ({names})'
         if self.dirty:
             return f'{self.dirty} of {self.runs} runs were made with changes that are ' \
-                   f'not in commit {self.commits[0][:SHORT]}'
+                   f'not in commit {names}'
         return None
 
 

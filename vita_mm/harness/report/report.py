@@ -39,7 +39,9 @@ def write_report(report: Report, folder: Path, runs: bool = True) -> Path:
         except UserError as error:  # of a rollout, whose video may not be here
             remarks[name] = f'the figure is not drawn: {error}'
             continue
-        for kind, undated in UNDATED.items() if figure else ():
+        if figure is None:
+            continue
+        for kind, undated in UNDATED.items():
             content = io.BytesIO()
             figure.savefig(content, format=kind, dpi=160, metadata=undated)
             files[f'figures/{name}.{kind}'] = content.getvalue()
