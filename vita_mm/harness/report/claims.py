@@ -75,17 +75,17 @@ def check_claim(claim: Claim, result: TableResult) -> Check:
     lacking = [f'{name}: {cell.state if cell else "no such number"}'
                for name, cell in cells.items() if cell is None or cell.state != DONE]
     if lacking:
-        return Check(claim, NOT_RUN, reason='; '.join(lacking))
+        return Check(claim, NOT_RUN, detail='; '.join(lacking))
     asked = KINDS[claim.kind](claim, result)
     pairs = [outcomes_of(step, claim.column) for step in asked]
     if any(pair is None for pair in pairs):
-        return Check(claim, NOT_RUN, reason=NO_PREDICTIONS if any(
+        return Check(claim, NOT_RUN, detail=NO_PREDICTIONS if any(
             cell and not cell.outcomes for cell in cells.values())
             else 'no seed or no video in common: ' + '; '.join(
                 step.text for step, pair in zip(asked, pairs) if pair is None))
     scale = result.table.columns[claim.column].scale
     steps = test(claim, asked, [pair for pair in pairs if pair is not None], scale)
-    return Check(claim, outcome(steps, asked), steps)
+    return Check(claim, outcome(steps, asked), steps, describe(steps))
 
 
 def outcomes_of(asked: Asked, column: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -150,6 +150,20 @@ def outcome(steps: list[Step], asked: list[Asked]) -> str:
     found = {HOLDS if step.outcome == EQUIVALENT and not each.gain else step.outcome
              for step, each in zip(steps, asked)}
     return next(one for one in (REFUTED, UNDECIDED, EQUIVALENT, HOLDS) if one in found)
+
+
+def describe(steps: list[Step]) -> str:
+    """The statistics in one line."""
+    seeds = min(step.estimate.seeds for step in steps)
+    videos = sorted({step.estimate.videos for step in steps})
+    if not any(step.trains for step in steps):
+        of = 'nothing is trained'
+    elif seeds == 1:
+        of = 'one seed: intervals over videos only, which decide nothing'
+    else:
+        of = f'{seeds} seeds'
+    counts = ' or '.join(f'{number:,}' for number in videos)
+    return '; '.join([*map(str, steps), of, f'{counts} videos'])
 
 
 def rising(claim: Claim, result: TableResult) -> list[Asked]:

@@ -73,7 +73,7 @@ def outcomes_of(splits: list[Predictions], k: int) -> Outcomes:
 
 
 def numbered(names: np.ndarray) -> np.ndarray:
-    """The names, of those that a list has several times all but the first with a number."""
+    """The names; what a list has several times is numbered from the second on."""
     if len(np.unique(names)) == len(names):
         return names
     seen: dict[str, int] = {}

@@ -180,25 +180,9 @@ class Check:
     Attributes:
         outcome: ``holds``, ``refuted``, ``equivalent``, ``undecided`` or ``not run``.
         steps: its comparisons; none if it was not run.
-        reason: why it was not run.
+        detail: the statistics, or why it was not run, in one line.
     """
     claim: Claim
     outcome: str
     steps: list[Step] = field(default_factory=list)
-    reason: str = ''
-
-    @property
-    def detail(self) -> str:
-        """The statistics, in one line."""
-        if not self.steps:
-            return self.reason
-        seeds = min(step.estimate.seeds for step in self.steps)
-        videos = sorted({step.estimate.videos for step in self.steps})
-        if not any(step.trains for step in self.steps):
-            of = 'nothing is trained'
-        elif seeds == 1:
-            of = 'one seed: intervals over videos only, which decide nothing'
-        else:
-            of = f'{seeds} seeds'
-        return '; '.join([*map(str, self.steps), of, ' or '.join(
-            f'{number:,}' for number in videos) + ' videos'])
+    detail: str = ''

@@ -51,12 +51,12 @@ class Estimate:
     p: float
     seeds: int
     videos: int
-    sd_seed: float | None
-    sd_video: float
-    sd_rest: float | None
+    sd_seed: float | None = None
+    sd_video: float = 0
+    sd_rest: float | None = None
     needed_seeds: int | None = None
     needed_videos: int | None = None
-    effective: float = 0
+    effective: float = 1
 
     def times(self, factor: float) -> 'Estimate':
         """The same in another unit."""
