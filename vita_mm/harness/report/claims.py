@@ -114,8 +114,8 @@ def test(claim: Claim, asked: list[Asked], pairs: list[tuple[np.ndarray, np.ndar
             decided = UNDECIDED
         needed = dict(zip(('needed_seeds', 'needed_videos'), needs(
             found, bound, tolerance, len(asked)))) if decided == UNDECIDED else {}
-        steps.append(Step(step.text, replace(found, **needed).times(scale), p, decided,
-                          step.trains))
+        found = replace(found, **needed).times(scale).within(-scale, scale)
+        steps.append(Step(step.text, found, p, decided, step.trains))
     return steps
 
 
@@ -196,7 +196,8 @@ def step_before(row: RowResult, before: RowResult) -> dict[str, Estimate]:
     for name in row.cells.keys() & before.cells.keys():
         pair = outcomes_of(Asked(row, before), name)
         if pair is not None:
-            steps[name] = estimate(*pair).times(row.cells[name].column.scale)
+            scale = row.cells[name].column.scale
+            steps[name] = estimate(*pair).times(scale).within(-scale, scale)
     return steps
 
 

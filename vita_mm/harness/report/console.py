@@ -29,7 +29,7 @@ def print_report(report: Report, console: Console) -> None:
                           box=box.SIMPLE_HEAD)
         for check in report.checks:
             table.add_row(shown(check.claim.text), shown(check.outcome),
-                          shown('\n'.join(map(str, check.steps)) or check.reason))
+                          shown('\n'.join(map(str, check.steps)) or check.detail))
         console.print(table)
     console.print(shown(report.summary))
     if report.warning:

@@ -90,7 +90,8 @@ class Report:
                 sentences.append(agreement(agreed, pairs) + '.')
         if self.checks:
             outcomes = Counter(check.outcome for check in self.checks)
-            sentences.append(f'{len(self.checks)} claims: {count(outcomes)}.')
+            sentences.append(f'{count_of([len(self.checks)], "claims")}: '
+                             f'{count(outcomes)}.')
         return ' '.join(sentences)
 
     @property

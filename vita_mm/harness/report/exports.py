@@ -29,7 +29,9 @@ SPECIAL = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}',
            '^': r'\textasciicircum{}', '<': r'\textless{}', '>': r'\textgreater{}',
            '"': r'\textquotedbl{}', '|': r'\textbar{}', '±': r'$\pm$', '×': r'$\times$',
            '−': r'$-$', '–': '--', 'Δ': r'$\Delta$',
-           **{sign: f'\\{sign}' for sign in '&%$#_{}'}}
+           **{sign: f'\\{sign}' for sign in '&%$#_{}'},
+           # Behind the end of a line they would be its options.
+           '[': '{[}', '*': '{*}'}
 DASH = '--'
 MANY = 3  # more parts than this are set closer
 HEAD = 12  # letters of a line of a head, or a word

@@ -54,7 +54,8 @@ def collect(places: list[Place], paper) -> Cell:
     if cell.outcomes.keys() != cell.values.keys():  # of runs that kept none
         cell.outcomes = {}
     if cell.outcomes and cell.state == DONE:
-        cell.estimate = interval(*stacked(cell.outcomes)).times(cell.column.scale)
+        scale = cell.column.scale
+        cell.estimate = interval(*stacked(cell.outcomes)).times(scale).within(0, scale)
     return cell
 
 

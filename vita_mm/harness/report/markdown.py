@@ -52,7 +52,7 @@ def text_of(item: Item) -> str:
 def steps_of(check: Check) -> str:
     """How a claim came out, step by step."""
     if not check.steps:
-        return bullets([f'{check.claim.text}: {check.outcome}: {check.reason}'])
+        return bullets([f'{check.claim.text}: {check.outcome}: {check.detail}'])
     return bullets(f'{check.claim.text}: {step}' for step in check.steps)
 
 

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .content import Report, need_of
 from .details import find_details
-from .tables import OURS, Bar, heading, references_of, remarks_on
+from .tables import OURS, Bar, Printed, heading, references_of, remarks_on
 
 TEMPLATE = 'page.html.j2'
 DENSE = 8  # more heads than these are set closer
@@ -34,25 +34,31 @@ def make_page(report: Report, images: Mapping[str, bytes], folder: Path | None) 
         sections=[section(report, printed, images, folder) for printed in report.tables])
 
 
-def section(report: Report, printed, images: Mapping[str, bytes], folder: Path | None
+def section(report: Report, printed: Printed, images: Mapping[str, bytes], folder: Path | None
             ) -> dict:
     """What the template shows of a table."""
     result = printed.result
     name = result.table.name
     details = find_details(report.suite, result)
+    kind = 'picture' if (result.table.figure or {}).get('kind') == 'rollout' else 'chart'
     figure = images.get(f'figures/{name}.png')
     return dict(
         name=name, title=heading(result), printed=printed, details=details,
         caption=report.caption_of(result),
-        width='dense' if len(printed.heads) > DENSE else 'narrow' if sum(
-            head.kind == OURS for head in printed.heads) == 1 else 'wide',
-        kind='picture' if (result.table.figure or {}).get('kind') == 'rollout'
-        else 'chart',
+        width=width_of(printed, kind), kind=kind,
         figure=figure and base64.b64encode(figure).decode(),
         pdf=f'figures/{name}.pdf' if figure else None,
         remarks=remarks_on(report.suite, result) + report.remarks_of(result)
         + references_of(result),
         runs={} if folder is None else links(details.folders, folder))
+
+
+def width_of(printed: Printed, kind: str) -> str:
+    """Whether a table leaves room for its figure, has all of the page, or needs more."""
+    if len(printed.heads) > DENSE:
+        return 'dense'
+    single = sum(head.kind == OURS for head in printed.heads) == 1
+    return 'narrow' if single and kind == 'chart' else 'wide'
 
 
 def links(folders: Mapping[str, Mapping[str, Mapping[int, Path]]], folder: Path
