@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+from pandas.util import hash_array
 
 from vita_mm.analysis.predictions import Predictions, read
 from vita_mm.errors import UserError
@@ -18,7 +20,8 @@ class Outcomes:
     """Of the N videos of an evaluation that count.
 
     Attributes:
-        videos: what they are called, (N,), each once and in alphabetical order.
+        videos: hashes of their names, (N,), each once and in their order: a suite has
+            hundreds of evaluations of the same thousands of videos.
         right: 1 or 0; of a video of several splits, which have other candidates, the
             share of them in which it is right, (N,).
         weights: how much a video is of the number that is printed, the mean over the
@@ -62,7 +65,7 @@ def outcomes_of(splits: list[Predictions], k: int) -> Outcomes:
     names, right, weights = [], [], []
     for split in splits:
         counts = split.rank > 0
-        names.append(numbered(split.video)[counts])
+        names.append(hash_names(numbered(split.video)[counts]))
         right.append(split.rank[counts] <= k)
         weights.append(np.full(counts.sum(), 1 / len(splits) / counts.sum()))
     videos, place = np.unique(np.concatenate(names), return_inverse=True)
@@ -70,6 +73,12 @@ def outcomes_of(splits: list[Predictions], k: int) -> Outcomes:
     total = np.bincount(place, of_each)
     return Outcomes(videos, np.bincount(place, of_each * np.concatenate(right)) / total,
                     total)
+
+
+def hash_names(names: np.ndarray) -> np.ndarray:
+    """A number for each name, the same for the same name everywhere."""
+    # pandas (3.0) declares this function as an object.
+    return cast(Any, hash_array)(names.astype(object))
 
 
 def numbered(names: np.ndarray) -> np.ndarray:
