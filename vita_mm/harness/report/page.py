@@ -34,8 +34,8 @@ def make_page(report: Report, images: Mapping[str, bytes], folder: Path | None) 
         sections=[section(report, printed, images, folder) for printed in report.tables])
 
 
-def section(report: Report, printed: Printed, images: Mapping[str, bytes], folder: Path | None
-            ) -> dict:
+def section(report: Report, printed: Printed, images: Mapping[str, bytes],
+            folder: Path | None) -> dict:
     """What the template shows of a table."""
     result = printed.result
     name = result.table.name
