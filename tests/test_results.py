@@ -8,7 +8,7 @@ import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 import pytest
 
 from vita_mm.errors import UserError
-from vita_mm.harness.report.tables import to_csv
+from vita_mm.harness.report.exports import to_csv
 from vita_mm.harness.run.folder import RunFolder
 from vita_mm.harness.run.records import Inputs, Manifest
 from vita_mm.harness.run.result import Dataset, Result, Weights, read_result

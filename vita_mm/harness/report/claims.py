@@ -114,7 +114,8 @@ def tested(claim: Claim, asked: list[Asked], pairs: list[tuple[np.ndarray, np.nd
         if decided == UNDECIDED and not one_seed:
             seeds, videos = needs(found, bound, tolerance, len(asked))
             found = replace(found, needed_seeds=seeds, needed_videos=videos)
-        steps.append(Step(step.text, found.times(scale), p, decided, step.trains))
+        found = found.times(scale).within(-scale, scale)
+        steps.append(Step(step.text, found, p, decided, step.trains))
     return steps
 
 
@@ -195,7 +196,8 @@ def step_before(row: RowResult, before: RowResult) -> dict[str, Estimate]:
     for name in row.cells.keys() & before.cells.keys():
         pair = outcomes_of(Asked(row, before), name)
         if pair is not None:
-            steps[name] = estimate(*pair).times(row.cells[name].column.scale)
+            scale = row.cells[name].column.scale
+            steps[name] = estimate(*pair).times(scale).within(-scale, scale)
     return steps
 
 

@@ -54,7 +54,8 @@ def collect(places: list[Place], paper) -> Cell:
     if cell.outcomes.keys() != cell.values.keys():  # of runs that kept none
         cell.outcomes = {}
     if cell.outcomes and cell.state == DONE:
-        cell.estimate = interval(*stacked(cell.outcomes)).times(cell.column.scale)
+        scale = cell.column.scale
+        cell.estimate = interval(*stacked(cell.outcomes)).times(scale).within(0, scale)
     return cell
 
 
@@ -99,16 +100,3 @@ def last_words(run: Run) -> str | None:
     result = run.folder.result
     lines = result.last_lines if result is not None else []
     return '; '.join([*run.status.reasons, *lines[-1:]]) or None
-
-
-def find_machine(plan: Plan) -> dict[str, str]:
-    """Versions and hardware of the runs; several values where runs differ."""
-    found: dict[str, dict[str, None]] = defaultdict(dict)
-    for run in plan.runs.values():
-        if run.done:
-            result = run.folder.outcome
-            for key, value in {**result.environment, **result.git,
-                               'precision': result.precision}.items():
-                found[key.removeprefix('env.')][value] = None
-    return {key: ', '.join(values) for key, values in found.items()
-            if not key.startswith('mlflow.')}

@@ -64,6 +64,10 @@ class Estimate:
         return replace(self, **{name: value * factor for name in LENGTHS
                                 if (value := getattr(self, name)) is not None})
 
+    def within(self, least: float, most: float) -> 'Estimate':
+        """The same with no more of its interval than is possible."""
+        return replace(self, low=max(self.low, least), high=min(self.high, most))
+
 
 @dataclass(frozen=True)
 class Moments:

@@ -23,7 +23,7 @@ SUITES = ROOT / 'benchmarks' / 'suites'
 LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 COMPARED = ('values', 'order')
 CLAIMS = ('rising', 'greater', 'saturates')
-FIGURES = ('lines', 'trade_off')
+FIGURES = ('lines', 'trade_off', 'rollout')
 # How an evaluation differs from its config; a row and a column have these fields, too.
 VARIANTS = {item.name for item in fields(Variants)}
 OF_TRAINING = ('frames', 'stride', 'draws')
@@ -193,6 +193,10 @@ class Table:
             if name not in self.columns:
                 raise ValueError(f'figure names the column {name!r}, which is not '
                                  'there')
+        if figure['kind'] == 'rollout' and figure.get('row') not in [
+                row.name for row in self.rows]:
+            raise ValueError(f'figure names the row {figure.get("row")!r}, which is not '
+                             'there')
 
     def column(self, row: Row, name: str) -> Column:
         """The column as it is in this row."""
