@@ -20,9 +20,12 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mmengine.config import Config
+from vita_mm.analysis.predictions import read as read_predictions
 from vita_mm.cli.main import run as run_verb
 from vita_mm.errors import UserError
 from vita_mm.harness.run import execute
+from vita_mm.harness.report.claims import NO_PREDICTIONS, check_claim
+from vita_mm.harness.report.gather import gather
 from vita_mm.harness.report.model_zoo import CONFIGS as MMACTION
 from vita_mm.harness.run.execute import divide_batch, equip
 from vita_mm.harness.run.folder import RunFolder
@@ -33,7 +36,7 @@ from vita_mm.harness.spec.suite import read_suite
 from vita_mm.io.checkpoints import read_tensors
 from vita_mm.io.digests import TRUSTED, digest_file
 from vita_mm.io.files import lock
-from world import ROOT, kill, run, start, write_world
+from world import CLASSES, ROOT, kill, run, start, write_world
 
 RUN = 'benchmarks/run_ablations.py'
 SUITE = """
@@ -161,6 +164,47 @@ def test_a_run_ends_with_the_report(done):
         assert (path / 'config.py').exists() and (path / 'log.txt').stat().st_size
     views = numbers(folder)['out/runs/tiny@views/seed0']
     assert views['acc/videos_read'] == 9 and views['trainable_parameters'] > 0
+
+
+def test_evaluations_keep_what_they_said_of_each_video(done, world):
+    folder, _ = done
+    for path in (folder / 'out/runs').glob('*/*'):
+        result = RunFolder(path).result
+        assert (result.predictions is None) == ('acc/top1' not in result.metrics)
+        if result.predictions:
+            found, = read_predictions(path / result.predictions).values()
+            assert len(set(found.video)) == 9 and found.classes.tolist() == CLASSES
+            assert (found.rank == 1).mean() == pytest.approx(result.metrics['acc/top1'])
+    table = gather(make_plan(world, folder / 'out', trust_code=True))[0]
+    plain, full = table.rows
+    assert full.cells['top1'].estimate.value == pytest.approx(full.cells['top1'].mean)
+    assert full.cells['top1'].estimate.videos == 9 and not plain.steps
+    assert full.steps['top1'].value == pytest.approx(
+        full.cells['top1'].mean - plain.cells['top1'].mean)
+
+
+def test_a_folder_without_predictions_has_means_but_no_tests(done, world, tmp_path):
+    shutil.copytree(done[0] / 'out', tmp_path / 'out')
+    for path in tmp_path.glob('out/runs/*/*/predictions.npz'):
+        path.unlink()
+    table = gather(make_plan(world, tmp_path / 'out', trust_code=True))[0]
+    cell = table.rows[1].cells['top1']
+    assert cell.mean is not None and cell.estimate is None and not table.rows[1].steps
+    check = check_claim(table.table.claims[0], table)
+    assert (check.outcome, check.detail) == ('not run', NO_PREDICTIONS)
+
+
+def test_rows_have_as_many_seeds_as_they_ask_for(world, tmp_path):
+    text = (world / 'suite.yaml').read_text()
+    suite = world / 'seeds.yaml'
+    suite.write_text(text.replace('label: full,', 'label: full, seeds: 3,', 1))
+    for least, expected in ((1, 3), (2, 3), (4, 4)):
+        plan = Plan(read_suite(str(suite)), tmp_path / 'out', least)
+        seeds = {row: [place.seed for place in plan.places if place.row.id == row]
+                 for row in ('ladder/plain', 'ladder/full', 'again/full')}
+        assert seeds == {'ladder/plain': list(range(least)),
+                         'ladder/full': list(range(expected)),
+                         'again/full': list(range(least))}
 
 
 def test_all_runs_are_in_mlflow_with_one_level_of_nesting(done):
@@ -397,6 +441,10 @@ def test_two_machines_share_a_run(done, world, tmp_path):
         kill(second)
     result = RunFolder(tmp_path / 'out/runs/tiny/seed0').result
     assert result.environment['env.world_size'] == '2'
+    one, two = (read_predictions(place / 'out/runs/tiny@test/seed0/predictions.npz')
+                for place in (done[0], tmp_path))
+    assert one['', ''].video.tolist() == two['', ''].video.tolist()
+    assert one['', ''].rank.tolist() == two['', ''].rank.tolist()
     assert numbers(tmp_path) == {
         key: value for key, value in numbers(done[0]).items() if key in (
             'out/runs/tiny/seed0', 'out/runs/tiny@test/seed0')}

@@ -1,4 +1,6 @@
 """A suite's tables in MLflow: what arrives, once, and what is registered."""
+import csv
+import io
 import json
 import runpy
 import shutil
@@ -14,10 +16,15 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from vita_mm import tracking
 from vita_mm.description import describe
-from vita_mm.harness.report.gather import find_machine, gather
+from vita_mm.harness.report.content import compose
+from vita_mm.harness.report.exports import to_csv
+from vita_mm.harness.report.gather import gather
+from vita_mm.harness.report.provenance import find_provenance
 from vita_mm.harness.report.publish import Publisher
 from vita_mm.harness.report.report import write_report
 from vita_mm.harness.report.results import Cell, RowResult, TableResult
+from vita_mm.harness.report.statistics import Estimate
+from vita_mm.harness.report.tables import print_table
 from vita_mm.harness.run.folder import RunFolder, Status
 from vita_mm.harness.run.plan import Place
 from vita_mm.harness.run.result import Weights
@@ -91,7 +98,8 @@ def test_a_row_arrives_beside_the_papers_figure(uri, out):
     publish(out, measured(out, 72.8, 73.1))
     parent, = find(uri, table='table6', title='Prompts')
     children = find(uri, row='csc')
-    assert len(children) == 2 and len(find(uri)) == 4  # and the parent of the runs
+    assert {run.data.tags['seed'] for run in children} == {'0', '1', 'mean'}
+    assert len(find(uri)) == 5  # and the parent of the runs
     for run in children:
         assert run.data.tags['mlflow.parentRunId'] == parent.info.run_id
         assert run.info.status == 'FINISHED'
@@ -105,6 +113,26 @@ def test_a_row_arrives_beside_the_papers_figure(uri, out):
         dict(top1=73.1, top1_videos=19_000, paper_top1=73.0, delta_top1=0.1))
     dataset, = run.inputs.dataset_inputs
     assert (dataset.dataset.name, dataset.dataset.digest) == ('k400/val.txt', 'd' * 32)
+
+
+def test_the_mean_of_a_row_is_that_of_the_report(uri, out):
+    """What a comparison of rows in MLflow draws, and the files of the report."""
+    results = measured(out, 72.8, 73.5, estimate=Estimate(
+        73.15, 71., 75.3, 0.001, 2, 19_000, 1., 1., 1.))
+    publish(out, results)
+    run, = find(uri, row='csc', seed='mean')
+    assert run.data.tags['mlflow.parentRunId'] == find(
+        uri, row='csc', seed='0')[0].data.tags['mlflow.parentRunId']
+    line, = csv.DictReader(io.StringIO(to_csv(SUITE, results[0])))
+    assert run.data.metrics == {
+        name: float(line[column]) for name, column in dict(
+            top1='ours', top1_seeds_std='seeds_std', top1_low='ours_low',
+            top1_high='ours_high').items()}
+    item = print_table(SUITE, results[0], []).lines[0].items[0]
+    assert item.text == f'{run.data.metrics["top1"]:.2f} ± 0.49'
+    publish(out, measured(out, 72.8))  # the other seed is stale
+    run, = find(uri, row='csc', seed='mean')
+    assert run.data.tags['superseded'] == 'true'
 
 
 def test_the_papers_figures_stay_away_from_the_miniature(uri, out):
@@ -379,7 +407,8 @@ def test_the_run_of_a_stock_recognizer_goes_all_the_way(uri, out, tmp_path):
     result, = results = gather(plan)
     cell = result.cell('tsn', 'top1')
     assert (cell.mean, cell.videos, cell.state) == (25, None, 'done')
-    page = write_report(suite, results, find_machine(plan), tmp_path / 'report')
+    page = write_report(compose(suite, results, find_provenance(plan)),
+                        tmp_path / 'report')
     assert '25.00' in page.read_text() and 'precision: float32' in page.read_text()
     # As if it were the paper's, so that it is registered.
     cell.paper = replace(PAPER, value=25.0)

@@ -2,15 +2,33 @@
 import csv
 import io
 import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
 
 import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 import pytest
 from rich.console import Console
-from vita_mm.harness.report.claims import check_claim, order_agreement
+from vita_mm.harness.report.claims import order_agreement
 from vita_mm.harness.report.figures import draw
-from vita_mm.harness.report.report import print_report, write_report
-from vita_mm.harness.report.tables import remarks_on
-from vita_mm.harness.report.results import Cell, RowResult, TableResult, others_of
+from vita_mm.errors import UserError
+from vita_mm.harness.report.console import print_report
+from vita_mm.harness.report.content import compose
+from vita_mm.harness.report.exports import to_latex
+from vita_mm.harness.report.provenance import Provenance
+from vita_mm.harness.report.report import publish_report, write_report
+from vita_mm.harness.report.results import (
+    Cell,
+    Check,
+    RowResult,
+    Step,
+    TableResult,
+    others_of,
+)
+from vita_mm.harness.report.statistics import Estimate
+from vita_mm.harness.report.tables import print_table, remarks_on
 from vita_mm.harness.spec.published import read_published
 from vita_mm.harness.spec.suite import (
     ROOT,
@@ -24,7 +42,9 @@ from vita_mm.harness.spec.suite import (
 )
 
 PUBLISHED = read_published()
-MACHINE = {'torch': '2.9.0', 'git.commit': 'a1b2c3'}
+COMMIT = 'a1b2c3d4e5f60718'
+CLEAN = Provenance({'torch': '2.9.0', 'cpu': 'EPYC', 'cores': '2'}, (COMMIT,), 0, 12,
+                   5000., ('2026-01-31',))
 
 
 @pytest.fixture(scope='module', params=['mini', 'paper'])
@@ -91,7 +111,7 @@ def test_every_row_of_the_paper_is_there_with_its_numbers():
 def test_a_suite_has_all_tables_figures_and_ablations(suite):
     tables = {table.name: table for table in suite.tables}
     assert list(tables) == [*(f'table{number}' for number in range(1, 7)),
-                            'fig1b', 'fig4', 'fig5']
+                            'fig1b', 'fig3', 'fig4', 'fig5']
     assert {row.x for row in tables['fig4'].rows} == {0, 1, 4, 8, 16, 32}
     assert {(row.tags['mc'], row.tags['context']) for row in tables['fig5'].rows} == {
         (0, 'none'), *((mc, kind) for mc in (8, 16, 32) for kind in ('uc', 'csc'))}
@@ -131,69 +151,14 @@ def test_verdicts(cell, verdict):
     assert in_miniature == ('protocol differs' if decided else verdict)
 
 
-def make_table(untrained=(), **rows):
+def make_table(**rows):
     """A table of rows by name: values by seed."""
     column = Column('top1', 'Top-1')
-    entries = [Row('t', name, name, train=None if name in untrained else 'x.py')
-               for name in rows]
+    entries = [Row('t', name, name, train='x.py') for name in rows]
     return TableResult(Table('t', 'T', {'top1': column}, entries), [
         RowResult(row, {'top1': Cell(column, 'done' if rows[row.name] else 'not run',
                                      dict(enumerate(rows[row.name])), videos=144)})
         for row in entries])
-
-
-def outcome(table, kind, rows, **more):
-    check = check_claim(Claim('it helps', kind, rows, 'section 4', **more), table)
-    return check.outcome, check.detail
-
-
-@pytest.mark.parametrize('low, high, expected', [
-    ([10, 11, 12], [15.0, 16.1, 17.2], 'holds'),
-    ([10, 20, 30], [11, 18, 34], 'not decided'),
-    ([10, 11, 12], [9, 11, 12], 'does not hold'),
-    ([10, 11, 12], [10, 11, 12], 'not decided'),
-    ([10], [15], 'not decided'),
-    ([10], [5], 'does not hold'),
-    ([10], [], 'not run'),
-    # All differences are equal: as likely as that many heads in a row.
-    ([10, 11, 12], [11, 12, 13], 'not decided'),
-    ([1, 2, 3, 4, 5], [2, 3, 4, 5, 6], 'holds')])
-def test_outcomes_of_a_claim(low, high, expected):
-    found, detail = outcome(make_table(low=low, high=high), 'rising', ['low', 'high'])
-    assert found == expected and '\n' not in detail
-    assert ('one seed: direction only' in detail) == (len(low) == len(high) == 1)
-    assert 'high: not run' in detail or '144 videos' in detail
-
-
-def test_a_row_without_training_is_paired_with_every_seed():
-    table = make_table(untrained=['clip'], clip=[10], vita=[15, 16, 17])
-    found, detail = outcome(table, 'rising', ['clip', 'vita'])
-    assert found == 'holds' and '3 seeds' in detail and '+6.00 ± 1.00' in detail
-
-
-def test_only_seeds_of_both_rows_are_paired():
-    table = make_table(low=[10, 11], high=[15, 16.5, 90])
-    found, detail = outcome(table, 'rising', ['low', 'high'])
-    assert '2 seeds' in detail and '+5.25' in detail
-
-
-def test_pairs_are_tested_together():
-    table = make_table(a=[11, 11.5], b=[10, 10], c=[13.1, 13.6], d=[12, 12])
-    pairs = [['a', 'b'], ['c', 'd']]
-    found, detail = outcome(table, 'greater', pairs)
-    assert found == 'holds' and 'all pairs: +1.30' in detail
-    assert outcome(table, 'greater', [*pairs, ['b', 'd']])[0] == 'does not hold'
-
-
-@pytest.mark.parametrize('after, expected', [
-    ([20.1, 20.3, 20.2], 'holds'), ([20.6, 21.4, 20.9], 'not decided'),
-    ([22, 22, 23], 'does not hold')])
-def test_saturation(after, expected):
-    table = make_table(first=[10, 10.5, 11], middle=[90, 1, 5], at=[20, 20.1, 20.2],
-                       after=after)
-    assert outcome(table, 'saturates', ['first', 'middle', 'at', 'after'], at='at',
-                   tolerance=1)[0] == expected
-    assert outcome(table, 'saturates', ['at', 'first'], at='at')[0] == 'holds'
 
 
 def test_pairs_of_rows_in_the_order_of_the_paper():
@@ -201,6 +166,10 @@ def test_pairs_of_rows_in_the_order_of_the_paper():
     for row in table.rows:
         row.cells['top1'].paper = PUBLISHED.get(('table6', row.row.name, 'top1'))
     assert order_agreement(table, 'top1') == (5, 6)
+
+
+def write(suite, results, folder, provenance=CLEAN):
+    return write_report(compose(suite, results, provenance), folder)
 
 
 def test_the_report_on_values(tmp_path):
@@ -212,36 +181,36 @@ def test_the_report_on_values(tmp_path):
     table1['8f_4x3']['top1'].state, table1['8f_4x3']['top1'].error = (
         'failed', 'Traceback\nRuntimeError: out of <memory>')
     table1['16f_4x3']['top1'] = make_cell('stale', {0: 66.6})
-    page = write_report(suite, results, MACHINE, tmp_path)
+    page = write(suite, results, tmp_path)
     text = (tmp_path / 'report.md').read_text()
-    for said in ('| 80.5 | 77.70 (1 seed) | -2.80 | below |',
-                 '48.62 ± 0.60 (splits) ± 0.02 (3 seeds)', '| 48.6 ± 0.6 |',
-                 '12 videos could not be read', '| 78.0 | not run | - | not run |',
-                 '| failed | - | failed |', '| stale | - | stale |',
-                 r'failed: RuntimeError: out of \<memory\>',
-                 'each kind of prompt adds', 'git.commit: a1b2c3', 'stale 1'):
+    for said in ('| 77.70 | 80.5 -2.80 below |', '| 48.62 ± 0.02 | 48.6 ± 0.6 +0.02 re',
+                 '12 videos could not be read', '| – | 78.0 |', '| failed | 81.8 |',
+                 '| stale |', r'failed: RuntimeError: out of \<memory\>',
+                 'each kind of prompt adds', f'git.commit: {COMMIT}', 'torch: 2.9.0',
+                 'no per-video predictions: run again'):
         assert said in text, said
     assert '66.6' not in text and 'Traceback' not in text
     assert text.index('E2E') < text.index('| ActionCLIP |') < text.index(
         '| Vita-CLIP, templates')
     shown = page.read_text()
-    assert shown.count('<img src="data:image/png;base64,') == 3
-    assert not re.search(r'(src|href)="(?!data:)|<script|<link|@import|url\(', shown)
-    assert '&lt;memory&gt;' in shown and shown.count('<table>') == 10
+    assert shown.count('src="data:image/png;base64,') == 3
+    assert not re.search(r'src="(?!data:)|href="(?!#|tables/|figures/)|<script|<link|'
+                         r'@import|url\(', shown)
+    assert '&lt;memory&gt;' in shown and shown.count('<table class="numbers">') == 10
     assert not list(tmp_path.rglob('*.part'))
 
 
 def test_the_report_on_order_has_nothing_of_the_paper(tmp_path):
     suite = read_suite('mini')
-    write_report(suite, measure(suite), MACHINE, tmp_path)
+    write(suite, measure(suite), tmp_path)
     values = {f'{figure.value:g}' for figure in PUBLISHED.values()
               if figure.metric != 'gflops' and figure.value % 1}
     for path in [tmp_path / 'report.md', *tmp_path.glob('tables/*')]:
-        found = set(re.findall(r'\d+\.\d+', path.read_text()))
-        assert '80.51' in values and not found & values, path
+        text = path.read_text().replace('2.9.0', '').replace('section 4.5', '')
+        assert '80.51' in values and not set(re.findall(r'\d+\.\d+', text)) & values, path
     text = (tmp_path / 'report.md').read_text()
     assert "0 of 10 pairs of rows stand in the paper's order" in text
-    assert '| 50.00 | 1 | 5 | protocol differs |' in text
+    assert '<th scope="col" class="paper">' not in (tmp_path / 'report.html').read_text()
 
 
 def test_a_suite_of_which_nothing_is_published_has_no_order(tmp_path):
@@ -250,13 +219,138 @@ def test_a_suite_of_which_nothing_is_published_has_no_order(tmp_path):
     for cell in (cell for result in results for row in result.rows
                  for cell in row.cells.values()):
         cell.paper = None
-    write_report(suite, results, MACHINE, tmp_path)
-    text = (tmp_path / 'report.md').read_text()
-    assert 'numbers: no published figure' in text and 'pairs of rows stand' not in text
+    write(suite, results, tmp_path)
+    assert 'pairs of rows stand' not in (tmp_path / 'report.md').read_text()
+
+
+def estimated(value, half=2., **more):
+    return Estimate(value, value - half, value + half, 0.01, 3, 768, 1., 1., 1., **more)
+
+
+def ladder(label='CSC & <b>G</b>', claim='it <i>helps</i>', title='T', note=None):
+    """A suite of two rows with intervals and a claim that is open, and its report."""
+    column = Column('top1', 'Top-1')
+    rows = [Row('t', 'clip', 'CLIP', test='x.py'),
+            Row('t', 'csc', label, train='x.py', note=note)]
+    claim = Claim(claim, 'rising', ['clip', 'csc'], 'section 4')
+    table = Table('t', title, {'top1': column}, rows, [claim])
+    suite = Suite('s', title, [table], compared='order')
+    runs = Path('/out/runs/a b,"c"@<d>')
+    cells = [Cell(column, 'done', {0: 24.5}, videos=768, estimate=estimated(24.5)),
+             Cell(column, 'done', {0: 58., 1: 60., 2: 62.}, videos=768,
+                  estimate=estimated(60.), folders={
+                      seed: runs / f'seed{seed}' for seed in range(3)})]
+    result = TableResult(table, [RowResult(row, {'top1': cell})
+                                 for row, cell in zip(rows, cells)])
+    result.rows[1].steps = {'top1': estimated(35.5)}
+    step = Step(f'{label} - CLIP', estimated(35.5, needed_seeds=14), 0.02, 'undecided')
+    report = compose(suite, [result], CLEAN)
+    checks = [Check(claim, 'undecided', [step])]
+    return replace(report, checks=checks,
+                   tables=[print_table(suite, result, checks)])
+
+
+class Reader(HTMLParser):
+    """What a browser sees: tags with their attributes, and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text = [], ''
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += f'{data} '
+
+
+def test_a_line_has_seeds_interval_difference_and_what_they_decide(tmp_path):
+    page = write_report(ladder(), tmp_path / 'report')
+    seen = Reader(page.read_text())
+    words = ' '.join(seen.text.split())
+    for said in ('60.00 ± 2.00', '+35.50 [+33.50, +37.50]', '3 seeds, 768 videos',
+                 'would need 14 seeds', 'commit a1b2c3d4e (clean)', 'machine EPYC, 2 c'):
+        assert said in words, said
+    row, = (tag for tag in seen.tags if tag[1].get('aria-label', '').startswith('seeds'))
+    assert row[1]['aria-label'] == 'seeds 58.00, 60.00, 62.00; interval 58.00 to 62.00'
+    assert sum(tag == 'circle' for tag, _ in seen.tags) == 3 + 3  # and of the legend
+    chips = [attrs for tag, attrs in seen.tags
+             if 'chip' in (attrs.get('class') or '').split()]
+    assert [chip['class'] for chip in chips] == ['chip undecided'] * 3
+    targets = {attrs.get('id') for _, attrs in seen.tags}
+    links = [attrs['href'] for tag, attrs in seen.tags if tag == 'a']
+    assert {link[1:] for link in links if link.startswith('#')} <= targets
+    runs = [link for link in links if link.startswith('../../')]
+    assert len(runs) == 3 and runs[1].endswith('/a%20b%2C%22c%22%40%3Cd%3E/seed1')
+    for link in ('tables/t.csv', 'tables/t.tex'):
+        assert link in links and (page.parent / link).is_file()
+
+
+def test_no_column_says_the_same_in_every_line():
+    suite = read_suite('paper')
+    report = compose(suite, measure(suite, as_published, seeds=2), CLEAN)
+    for printed in [*report.tables, *ladder().tables]:
+        for place, head in enumerate(printed.heads[1:]):
+            items = [line.items[place] for line in printed.lines]
+            assert head.kind == 'ours' or len(items) == 1 or any(
+                item != items[0] for item in items), (head, printed.result.table.name)
+    assert [head.kind for head in ladder().tables[0].heads] == [
+        'row', 'ours', 'difference', 'claim']
+
+
+PAYLOADS = [
+    '<script>alert(1)</script>', '<img src=x onerror=alert(1)>', '"><svg onload=a()>',
+    "' onmouseover='a()", '{{ 7 * 7 }}', '{% raw %}', '[a](javascript:alert(1))',
+    '![a](http://x/y.png)', '`code` *bold* _it_ ~~no~~', '| a | b |', '# head',
+    '&lt;b&gt;', 'a\nb', '\\write18{ls} \\input{x} $x^2$ 50% a_b #1 ~ {', 'x\x1b[31m',
+    '</title><b>', '<!-- ', '\u202eabc', '=cmd()']
+
+
+@pytest.mark.parametrize('payload', PAYLOADS)
+def test_texts_are_shown_and_do_nothing(payload, tmp_path):
+    report = ladder(payload, payload, payload, payload)
+    report = replace(report, provenance=replace(CLEAN, machine={'cpu': payload}))
+    other = replace(ladder('CSC', 'it', 'T', 'n'), provenance=replace(
+        CLEAN, machine={'cpu': 'EPYC'}))
+    seen, plain = (Reader(write_report(each, tmp_path).read_text())
+                   for each in (report, other))
+    ours, theirs = ([tag for tag, _ in page.tags] for page in (seen, plain))
+    assert ours == theirs
+    assert {name for _, attrs in seen.tags for name in attrs} == {
+        name for _, attrs in plain.tags for name in attrs}
+    words = ' '.join(payload.split())
+    assert ' '.join(seen.text.split()).count(words) > 4
+    tex = to_latex(report.suite, report.results[0])
+    assert tex.count('{') - tex.count(r'\{') == tex.count('}') - tex.count(r'\}')
+    assert not re.search(r'\\(write|input)|(?<!\\)[%_#]', tex)
+    assert '{{ 7' not in payload or '49' not in seen.text
+
+
+def test_only_one_clean_commit_is_published(tmp_path):
+    place = tmp_path / 'kept'
+    for provenance, why in [
+            (replace(CLEAN, commits=(COMMIT, 'ffff0')), 'of 2 commits (a1b2c3d4e, ffff0'),
+            (replace(CLEAN, dirty=3), '3 of 12 runs were made with changes'),
+            (replace(CLEAN, commits=('',)), 'without a checkout'),
+            (Provenance(), 'no run is done')]:
+        report = replace(ladder(), provenance=provenance)
+        with pytest.raises(UserError, match=re.escape(why)):
+            publish_report(report, place)
+        page = write_report(report, tmp_path / 'report').read_text()
+        assert 'class="warning">Not to be published: ' in page and not place.exists()
+        assert '**Not to be published' in (tmp_path / 'report/report.md').read_text()
+    (place / 'tables').mkdir(parents=True)
+    (place / 'tables/old.csv').write_text('')
+    (place / 'picture.png').write_text('')
+    page = publish_report(ladder(), place).read_text()
+    assert 'Not to be published' not in page and 'seed1"' not in page
+    assert {path.name for path in place.rglob('*.*')} == {
+        'report.html', 'report.md', 't.csv', 't.tex', 'picture.png'}
 
 
 def test_tables_for_a_paper(suite, tmp_path):
-    write_report(suite, measure(suite, as_published, seeds=2), MACHINE, tmp_path)
+    write(suite, measure(suite, as_published, seeds=2), tmp_path)
     for table in suite.tables:
         text = (tmp_path / f'tables/{table.name}.csv').read_text()
         lines = list(csv.DictReader(io.StringIO(text)))
@@ -270,10 +364,37 @@ def test_tables_for_a_paper(suite, tmp_path):
             assert ('paper' in lines[0]) == (suite.compared == 'values')
         text = (tmp_path / f'tables/{table.name}.tex').read_text()
         assert text.isascii() and text.count('{') == text.count('}')
-        assert not re.search(r'(?<!\\)[%_#]', text)
-        widths = {len(re.findall(r'(?<!\\)&', line)) for line in text.splitlines()
-                  if line.endswith(r'\\')}
-        assert widths == {len(re.search(r'tabular}{(l+)}', text)[1]) - 1}
+        assert not re.search(r'(?<!\\)[%_#]', text.replace(r'\label', ''))
+        form, = re.findall(r'tabular}{(.+)}$', text, re.M)
+        width = len(re.sub('@{.*?}', '', form))
+        for line in re.findall(r'^.*\\\\$', text.split('midrule\n')[1], re.M):
+            assert len(re.findall(r'(?<!\\)&', line)) == width - 1
+
+
+def test_a_table_of_latex():
+    report = ladder('CSC')
+    tex = to_latex(report.suite, report.results[0])
+    assert (r'CSC & \textbf{60.00} & $\pm$ & 2.00 & $+35.50$ & $[+33.50, +37.50]$ \\'
+            in tex)
+    assert r'CLIP & \underline{24.50} &' in tex and 'section 4' not in tex
+    for said in ('over 3 seeds, $n = 768$ videos', 'at most 2.0', 'second underlined'):
+        assert said in tex.split('caption')[1].split('label')[0], said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which('pdflatex') is None, reason='needs pdflatex')
+def test_latex_compiles(suite, tmp_path):
+    write(suite, measure(suite, as_published, seeds=2), tmp_path)
+    reports = [ladder(payload, title=payload) for payload in PAYLOADS]
+    tables = [path.read_text() for path in sorted(tmp_path.glob('tables/*.tex'))]
+    tables += [to_latex(report.suite, report.results[0]) for report in reports]
+    (tmp_path / 'all.tex').write_text('\n'.join([
+        r'\documentclass{article}', r'\usepackage[T1]{fontenc}', r'\usepackage{booktabs}',
+        r'\begin{document}', *(table + r'\clearpage' for table in tables),
+        r'\end{document}']))
+    done = subprocess.run(['pdflatex', '-interaction=nonstopmode', '-halt-on-error',
+                           'all.tex'], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
 
 
 def test_figures(suite, tmp_path):
@@ -285,24 +406,26 @@ def test_figures(suite, tmp_path):
     paper = [text for text in legend if 'paper' in text]
     assert len(paper) == (3 if suite.compared == 'values' else 0)
     axes = draw(results['fig5'], suite).axes[0]
+    places = [tuple(bars.lines[0].get_xdata()) for bars in axes.containers]
+    assert len({x for line in places for x in line}) == 6  # no bar hides another
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ['8', '16', '32']
     assert len(axes.get_legend().texts) == 3
     for row in results['fig4'].rows[1:]:
         row.cells['top1'].state = 'failed'
     assert draw(results['fig4'], suite) is not None
-    write_report(suite, [results['fig4']], MACHINE, tmp_path)
+    write(suite, [results['fig4']], tmp_path)
     path = tmp_path / 'figures/fig4.png'
     assert path.read_bytes().startswith(b'\x89PNG')
     assert path.with_suffix('.pdf').read_bytes().startswith(b'%PDF')
     results['fig4'].rows[0].cells['top1'].state = 'stale'
-    write_report(suite, [results['fig4']], MACHINE, tmp_path)
+    write(suite, [results['fig4']], tmp_path)
     assert not path.exists()  # the old one would show what no longer holds
 
 
 def test_the_console_shows_the_suites_rows_only(suite):
     console = Console(file=io.StringIO(), width=200)
-    print_report(suite, measure(suite), console)
+    print_report(compose(suite, measure(suite), CLEAN), console)
     said = console.file.getvalue()
     assert 'Vita-CLIP + CSC + G + L' in said and 'CSC gives better accuracy' in said
-    assert ('paper 80.51' in said) == (suite.compared == 'values')
+    assert ('80.51' in said) == (suite.compared == 'values')
     assert 'SlowFast' not in said

@@ -8,7 +8,7 @@ import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 import pytest
 
 from vita_mm.errors import UserError
-from vita_mm.harness.report.tables import to_csv
+from vita_mm.harness.report.exports import to_csv
 from vita_mm.harness.run.folder import RunFolder
 from vita_mm.harness.run.records import Inputs, Manifest
 from vita_mm.harness.run.result import Dataset, Result, Weights, read_result
@@ -28,7 +28,7 @@ OLD_STATUS = dict(state='done', time='2026-11-25T09:00:00+0000', seconds=3.5)
 
 
 @pytest.mark.parametrize('title, kind', [
-    ('## `result.json`, schema 1', Result), ('### `weights`', Weights),
+    ('## `result.json`, schema 2', Result), ('### `weights`', Weights),
     ('### `datasets`', Dataset), ('## `sweep.json`, schema 1', Settings)])
 def test_the_page_says_what_each_key_means(title, kind):
     """In the words of the schema, and of no other key."""
@@ -59,7 +59,7 @@ def test_a_result_is_read_as_it_was_written(tmp_path):
     folder.finish(metrics={'acc/top1': float('nan'), 'trainable_parameters': 7},
                   weights=Weights(path='work/weights.pth', sha256='ab'), git={})
     content = json.loads((tmp_path / 'result.json').read_text())
-    assert content['schema'] == 1 and content['state'] == 'done'
+    assert content['schema'] == 2 and content['state'] == 'done'
     result = folder.result
     assert repr(result.metrics) == "{'acc/top1': nan, 'trainable_parameters': 7}"
     assert folder.weights == tmp_path / 'work/weights.pth'
@@ -89,7 +89,7 @@ def test_an_old_failure_and_one_without_a_precision(tmp_path):
 
 
 @pytest.mark.parametrize('change, said', [
-    (dict(schema=2, metric=1), 'it is of the schema 2, which this version'),
+    (dict(schema=3, metric=1), 'it is of the schema 3, which this version'),
     (dict(metrics={'acc/top1': 'high'}), 'metrics.acc/top1'),
     (dict(weights=dict(path='a')), "the field 'weights.sha256' is missing"),
     (dict(moment=1), "unknown field 'moment'"), (dict(state='ended'), 'state: ')])

@@ -75,7 +75,28 @@ def enlarged(frames: np.ndarray) -> np.ndarray:
     return frames.repeat(times, axis=1).repeat(times, axis=2)
 
 
+@dataclass(frozen=True)
+class Sight:
+    """What a model attends to in a video.
+
+    Attributes:
+        title: the video, and what the model takes it for.
+        frames: of its centre view as they were seen, (T, H, W, 3) in uint8.
+        heats: of the model, and of frozen CLIP where that was asked for.
+        layers: of the model.
+    """
+    title: str
+    frames: np.ndarray
+    heats: list[Heat]
+    layers: list[LayerAttention]
+
+
 def draw_frames(frames: np.ndarray, heats: list[Heat], title: str, path: Path) -> None:
+    """See :func:`frames_figure`."""
+    frames_figure(frames, heats, title).savefig(path, dpi=110)
+
+
+def frames_figure(frames: np.ndarray, heats: list[Heat], title: str) -> Figure:
     """A row of the frames, and below it a row of each heat over them."""
     rows = [('frames', enlarged(frames))] + [
         (heat.title, overlay(frames, heat.maps)) for heat in heats]
@@ -92,7 +113,7 @@ def draw_frames(frames: np.ndarray, heats: list[Heat], title: str, path: Path) -
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
         line[0].set_ylabel(name, fontsize=10)
-    figure.savefig(path, dpi=110)
+    return figure
 
 
 def animate(frames: np.ndarray, heats: list[Heat], path: Path, fps: float = 4) -> None:
@@ -132,12 +153,11 @@ def draw_shares(layers: list[LayerAttention], title: str, path: Path) -> dict:
     return table
 
 
-def draw_video(predictor: Predictor, frozen: CLIPVisionTransformer | None, video: str,
-               folder: Path) -> Path:
-    """Draw one video into a folder, which is returned.
+def look(predictor: Predictor, frozen: CLIPVisionTransformer | None, video: str) -> Sight:
+    """Roll out the attention of a model in a video.
 
     Args:
-        frozen: the CLIP that is drawn beside the model.
+        frozen: the CLIP that is looked at beside the model.
 
     Raises:
         UserError: if the video cannot be read, or there is no rollout of the model.
@@ -154,12 +174,18 @@ def draw_video(predictor: Predictor, frozen: CLIPVisionTransformer | None, video
     if frozen is not None:
         heats.append(Heat('frozen CLIP', patch_maps(
             rollout(trace(frozen, clip))[0], grid)))
-    frames = pixels(clip[0], model.data_preprocessor)
+    return Sight(f'{Path(video).name}: {predictor.classes[best]} ({score:.0%})',
+                 pixels(clip[0], model.data_preprocessor), heats, traced.layers)
+
+
+def draw_video(predictor: Predictor, frozen: CLIPVisionTransformer | None, video: str,
+               folder: Path) -> Path:
+    """Draw one video into a folder, which is returned; see :func:`look`."""
+    sight = look(predictor, frozen, video)
     folder.mkdir(parents=True, exist_ok=True)
-    title = f'{Path(video).name}: {predictor.classes[best]} ({score:.0%})'
-    draw_frames(frames, heats, title, folder / 'frames.png')
-    animate(frames, heats, folder / 'frames.gif')
-    shares = draw_shares(traced.layers, Path(video).name, folder / 'shares.png')
+    draw_frames(sight.frames, sight.heats, sight.title, folder / 'frames.png')
+    animate(sight.frames, sight.heats, folder / 'frames.gif')
+    shares = draw_shares(sight.layers, Path(video).name, folder / 'shares.png')
     with open(folder / 'shares.csv', 'w', newline='') as file:
         writer = csv.writer(file)
         writer.writerow(['layer', *shares])

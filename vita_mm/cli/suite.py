@@ -7,6 +7,7 @@
     --suite paper        the same on Kinetics and the zero-shot datasets
     --only 'table6/*'    only what these rows need
     --seeds 3            trainings with seeds 0, 1 and 2
+    --publish FOLDER     with report: keep it there, if it is of one clean commit
 
 Interrupt it at any moment and start it again: what is done is kept, what was going on
 resumes from its checkpoint. Everything is under work_dirs/ablations/SUITE, the report
@@ -27,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, help='default work_dirs/ablations/SUITE')
     parser.add_argument('--only', metavar='PATTERN', help="such as 'table6/*' or fig4")
     parser.add_argument('--seeds', type=int,
-                        help="how many; default as last time, at first the suite's")
+                        help="how many of each row that asks for no more; default as "
+                        "last time, at first the suite's")
     add_config_options(parser, help='overrides of every config, such as '
                        'model.clip.pretrained=FILE; default as last time')
     parser.set_defaults(cfg_options=None)
@@ -35,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--trust-code', action='store_true',
                         help='keep results although the code has changed since')
     add_trust_argument(parser)
+    parser.add_argument('--publish', type=Path, metavar='FOLDER',
+                        help='of report: write it here, too, to be kept in a repository; '
+                        'only if all runs are of one commit without changes')
     parser.add_argument('--launcher', default='none',
                         choices=('none', 'pytorch', 'slurm'),
                         help='of each run: one process, torchrun, or a Slurm job')
@@ -52,6 +57,8 @@ def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -
     for name in ('seeds', 'jobs', 'nodes'):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f'--{name} is at least 1')
+    if args.publish and args.verb != 'report':
+        parser.error('--publish is for report: what runs on is not published')
     if args.launcher == 'none' and not args.executor and (args.gpus or args.nodes > 1):
         parser.error('--gpus and --nodes are for --launcher pytorch or slurm')
     if args.launcher == 'pytorch' and not args.gpus:
@@ -93,7 +100,7 @@ def show_plan(plan, args: argparse.Namespace, console) -> None:
     from rich import box
     from rich.table import Table
 
-    from vita_mm.harness.report.report import shown
+    from vita_mm.harness.report.console import shown
     from vita_mm.harness.run.estimate import Estimates, say_time
 
     runs = plan.select(args.only)
@@ -127,9 +134,9 @@ def show_plan(plan, args: argparse.Namespace, console) -> None:
 def run(suite, args: argparse.Namespace, console) -> int:
     from rich.text import Text
 
+    from vita_mm.harness.report.console import shown
     from vita_mm.harness.report.gather import gather
     from vita_mm.harness.report.publish import Publisher
-    from vita_mm.harness.report.report import shown
     from vita_mm.harness.run.sweep import Sweep
     from vita_mm.io.files import lock
 
@@ -179,15 +186,21 @@ def prepare(command: str) -> None:
         raise UserError(f'{command!r} did not make the data of the suite')
 
 
-def report(plan, console) -> None:
-    """Write the report and print it."""
-    from vita_mm.harness.report.gather import find_machine, gather
-    from vita_mm.harness.report.report import print_report, shown, write_report
+def report(plan, console, folder: Path | None = None) -> None:
+    """Write the report and print it; publish it to a folder, if one is given."""
+    from vita_mm.harness.report.console import print_report, shown
+    from vita_mm.harness.report.content import compose
+    from vita_mm.harness.report.gather import gather
+    from vita_mm.harness.report.provenance import find_provenance
+    from vita_mm.harness.report.report import publish_report, write_report
 
-    results = gather(plan)
-    print_report(plan.suite, results, console)
-    page = write_report(plan.suite, results, find_machine(plan), plan.out / 'report')
+    found = compose(plan.suite, gather(plan), find_provenance(plan))
+    print_report(found, console)
+    page = write_report(found, plan.out / 'report')
     console.print(shown(f'report: {page}'), soft_wrap=True)
+    if folder is not None:
+        page = publish_report(found, folder)
+        console.print(shown(f'published: {page}'), soft_wrap=True)
 
 
 def send(plan, publisher) -> None:
@@ -222,7 +235,7 @@ def main(args: argparse.Namespace) -> int:
     if args.verb == 'plan':
         show_plan(plan, args, console)
         return 0
-    report(plan, console)
+    report(plan, console, args.publish)
     from vita_mm.harness.report.publish import Publisher
     held = lock(args.out / 'lock',
                 f'MLflow is left to the call that works on {args.out}')

@@ -8,6 +8,7 @@ from mmaction.registry import METRICS
 from mmengine.logging import print_log
 
 from vita_mm.analysis.confusion import Confusion
+from vita_mm.analysis.predictions import Predictions
 from vita_mm.errors import UserError, printable
 from vita_mm.labels.class_names import read_classes
 
@@ -31,7 +32,8 @@ class VideoAccMetric(AccMetric):
         if unreadable not in ('miss', 'exclude'):
             raise UserError(f"unreadable must be 'miss' or 'exclude', not {unreadable!r}")
         self.unreadable = unreadable
-        self._confusions = {}
+        self._confusions: dict[str, Confusion] = {}
+        self._predictions: dict[str, Predictions] = {}
         self._named = set()
 
     def process(self, data_batch, data_samples: list[dict]) -> None:
@@ -45,14 +47,16 @@ class VideoAccMetric(AccMetric):
         for result, sample in zip(self.results[-len(data_samples):], data_samples):
             result['unreadable'] = sample.get('unreadable')
             result['splits'] = sample.get('splits')
+            result['video'] = sample.get('video')
 
     def compute_metrics(self, results: list[dict], split: str = '',
                         classes: list[str] | None = None) -> dict:
-        """The metrics of some results, of which the confusion is kept.
+        """The metrics of some results, of which confusion and predictions are kept.
 
         Args:
             results: of all videos, from all processes.
-            split: under which :meth:`take_confusions` gives it.
+            split: under which :meth:`take_confusions` and :meth:`take_predictions` give
+                them.
             classes: of the scores; default those of the dataset.
         """
         self.name_faults(results)
@@ -61,6 +65,9 @@ class VideoAccMetric(AccMetric):
                       videos_unreadable=len(results) - len(readable))
         if not readable:
             raise UserError(f'none of the {len(results)} videos can be read')
+        classes = classes or (self.dataset_meta or {}).get('classes')
+        self._predictions[split] = Predictions.of(
+            results, self.unreadable == 'miss', classes)
         if self.unreadable == 'exclude':
             results = readable
         else:
@@ -70,7 +77,7 @@ class VideoAccMetric(AccMetric):
             np.stack([result['pred'] for result in results]),
             np.array([result['label'] for result in results]),
             np.array([not result['unreadable'] for result in results]),
-            classes or (self.dataset_meta or {}).get('classes'))
+            classes)
         return dict(super().compute_metrics(results), **counts)
 
     def name_faults(self, results: list[dict]) -> None:
@@ -88,6 +95,11 @@ class VideoAccMetric(AccMetric):
         Only the process that computes metrics, the first, has any.
         """
         taken, self._confusions = self._confusions, {}
+        return taken
+
+    def take_predictions(self) -> dict[str, Predictions]:
+        """The same of what was said of each video."""
+        taken, self._predictions = self._predictions, {}
         return taken
 
 

@@ -8,6 +8,7 @@ from .hooks import (
 )
 from .optim import AutocastOptimWrapper, FlatDecayConstructor
 from .precision import PRECISIONS, apply_precision
+from .predictions import PredictionsHook
 from .rates import WarmupCosineLR
 from .schedule import StepScheduleHook
 from .selection import MarkedCheckpointHook, SelectionHook
@@ -15,6 +16,6 @@ from .zero_shot import ZeroShotLoop
 
 __all__ = ['AutocastOptimWrapper', 'ClassCheckHook', 'DescriptionHook',
            'ExactResumeHook', 'FiniteHook', 'FlatDecayConstructor',
-           'MarkedCheckpointHook', 'PRECISIONS', 'RankZeroLoggerHook', 'SelectionHook',
-           'StepScheduleHook', 'SubstituteHook', 'WarmupCosineLR', 'ZeroShotLoop',
-           'apply_precision']
+           'MarkedCheckpointHook', 'PRECISIONS', 'PredictionsHook', 'RankZeroLoggerHook',
+           'SelectionHook', 'StepScheduleHook', 'SubstituteHook', 'WarmupCosineLR',
+           'ZeroShotLoop', 'apply_precision']

@@ -30,8 +30,8 @@ IDLE = {'train_dataloader.batch_size', 'train_dataloader.num_workers',
         'train_cfg.val_interval', 'train_cfg.val_begin', 'train_cfg.dynamic_intervals',
         'model.backbone.checkpointing'}
 # These only look on.
-OBSERVERS = {'ConfusionHook', 'DescriptionHook', 'FiniteHook', 'SelectionHook',
-             'TrackingHook'}
+OBSERVERS = {'ConfusionHook', 'DescriptionHook', 'FiniteHook', 'PredictionsHook',
+             'SelectionHook', 'TrackingHook'}
 # These too, or they divide a training's work; others may change what is trained.
 WATCHING = OBSERVERS | {'ClassCheckHook', 'ExactResumeHook', 'SubstituteHook',
                         'TextOncePerStepHook'}

@@ -9,7 +9,10 @@ from vita_mm.harness.run.result import DONE, FAILED
 from vita_mm.harness.spec.published import read_published
 from vita_mm.labels.class_names import form_of
 
+from .claims import step_before
+from .outcomes import read_outcomes, stacked
 from .results import Cell, RowResult, TableResult, others_of
+from .statistics import interval
 
 # The worst of a cell's runs is the state of the cell.
 ORDER = (FAILED, STALE)
@@ -28,6 +31,8 @@ def gather(plan: Plan) -> list[TableResult]:
                           published.get((table.name, row.published or '', name)))
             for name in table.columns if (row.id, name) in places})
             for row in table.rows]
+        for before, row in zip(rows, rows[1:]):
+            row.steps = step_before(row, before)
         results.append(TableResult(table, rows, others_of(table, published)))
     return results
 
@@ -46,6 +51,11 @@ def collect(places: list[Place], paper) -> Cell:
         if cell.error is None and cell.state in (FAILED, ABSENT) \
                 and run.status.state == cell.state:
             cell.error = last_words(run)
+    if cell.outcomes.keys() != cell.values.keys():  # of runs that kept none
+        cell.outcomes = {}
+    if cell.outcomes and cell.state == DONE:
+        scale = cell.column.scale
+        cell.estimate = interval(*stacked(cell.outcomes)).times(scale).within(0, scale)
     return cell
 
 
@@ -57,7 +67,8 @@ def cause_of(run: Run) -> Run:
 
 def measure(cell: Cell, place: Place) -> None:
     """Add the numbers of one seed."""
-    metrics, column = place.run.folder.outcome.metrics, place.column
+    outcome, column = place.run.folder.outcome, place.column
+    metrics = outcome.metrics
     prefix = column.metric.rpartition('acc/')[0] + 'acc/'
     if column.metric not in metrics:
         cell.state, cell.error = FAILED, (
@@ -66,6 +77,11 @@ def measure(cell: Cell, place: Place) -> None:
         return
     cell.values[place.seed] = metrics[column.metric] * column.scale
     cell.folders[place.seed] = place.run.folder.path
+    found = outcome.predictions and read_outcomes(
+        place.run.folder.path / outcome.predictions, column.metric)
+    # A file that says something else is of another evaluation.
+    if found and abs(found.right @ found.weights - metrics[column.metric]) < 1e-6:
+        cell.outcomes[place.seed] = found
     if column.std is not None:
         cell.spreads[place.seed] = metrics[column.std] * column.scale
     if f'{prefix}videos_read' in metrics:  # MMAction2's own metrics do not count them
@@ -84,16 +100,3 @@ def last_words(run: Run) -> str | None:
     result = run.folder.result
     lines = result.last_lines if result is not None else []
     return '; '.join([*run.status.reasons, *lines[-1:]]) or None
-
-
-def find_machine(plan: Plan) -> dict[str, str]:
-    """Versions and hardware of the runs; several values where runs differ."""
-    found: dict[str, dict[str, None]] = defaultdict(dict)
-    for run in plan.runs.values():
-        if run.done:
-            result = run.folder.outcome
-            for key, value in {**result.environment, **result.git,
-                               'precision': result.precision}.items():
-                found[key.removeprefix('env.')][value] = None
-    return {key: ', '.join(values) for key, values in found.items()
-            if not key.startswith('mlflow.')}

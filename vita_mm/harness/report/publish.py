@@ -1,4 +1,5 @@
-"""The tables of a suite in MLflow: a run for each table, a child for each row and seed.
+"""The tables of a suite in MLflow: a run for each table, a child for each row and seed,
+and one for the mean of a row's seeds.
 
 Everything goes through journals in the suite's folder, so that a server that is away
 loses nothing.
@@ -22,8 +23,9 @@ from vita_mm.tracking.journal import now
 from vita_mm.tracking.store import default_uri, read_environment
 from vita_mm.tracking.values import PARAM_LENGTH, TAG_LENGTH, cut, to_key
 
-from .results import FAILED, Cell, RowResult, TableResult
+from .results import DONE, FAILED, Cell, RowResult, TableResult
 
+MEAN = 'mean'  # of the seeds of a row, in the place of one
 RUNS = 'runs'  # the parent of the trainings and evaluations themselves
 
 
@@ -64,6 +66,7 @@ class Publisher:
             for row in result.rows:
                 for seed in seeds_of(row):
                     self._publish_row(result, row, seed)
+                self._publish_mean(result, row)
                 if FAILED in states_of(row):
                     self._publish_failure(result, row)
                 else:
@@ -174,6 +177,28 @@ class Publisher:
             self._register(row, seed, journal, metrics)
         journal.release()
 
+    def _publish_mean(self, result: TableResult, row: RowResult) -> None:
+        """The means that the report prints, of a row of several seeds: what is compared
+        with other rows."""
+        if len(seeds_of(row)) < 2 or states_of(row) != {DONE}:
+            self._supersede(f'{row.row.id}/{MEAN}')
+            return
+        metrics = {}
+        for name, cell in row.cells.items():
+            metrics |= {name: cell.mean, f'{name}_seeds_std': cell.std}
+            if (found := cell.estimate) is not None:
+                metrics |= {f'{name}_low': found.low, f'{name}_high': found.high}
+        journal = self._child(result, row, MEAN, metrics)
+        about = self._about(result, row, MEAN)
+        if not is_ended(journal):
+            journal.write('params', values={
+                to_key(key): cut(value, PARAM_LENGTH) for key, value in about.items()
+                if key != 'label'})
+            journal.write('metrics', step=0, time=journal.header['time'], values=metrics)
+            end(journal)
+        write_tags(journal, about)
+        journal.release()
+
     def _publish_failure(self, result: TableResult, row: RowResult) -> None:
         errors = {f'error.{name}': cell.error for name, cell in row.cells.items()
                   if cell.state == FAILED}
@@ -184,7 +209,7 @@ class Publisher:
             end(journal, 'FAILED')
         journal.release()
 
-    def _about(self, result: TableResult, row: RowResult, seed: int | None) -> dict:
+    def _about(self, result: TableResult, row: RowResult, seed: int | str | None) -> dict:
         """What a comparison of rows shows."""
         return {**row.row.tags, 'suite': self.suite.name, 'table': result.table.name,
                 'row': row.row.name, 'label': row.row.label,

@@ -6,8 +6,14 @@ from pathlib import Path
 from vita_mm.harness.spec.published import Figure
 from vita_mm.harness.spec.suite import Claim, Column, Row, Suite, Table
 
+from .outcomes import Outcomes
+from .statistics import Estimate
+
 # States of a cell's runs, see vita_mm.harness.run.folder.
 DONE, STALE, FAILED, ABSENT = 'done', 'stale', 'failed', 'not run'
+# How a claim comes out.
+HOLDS, REFUTED, EQUIVALENT, UNDECIDED, NOT_RUN = (
+    'holds', 'refuted', 'equivalent', 'undecided', 'not run')
 
 
 @dataclass
@@ -26,6 +32,9 @@ class Cell:
             :func:`vita_mm.labels.class_names.form_of`.
         error: last words of a failed run.
         folders: folder of the run that measured it, by seed.
+        outcomes: right or wrong on each video, by seed; empty unless all seeds have it.
+        estimate: of the mean over other seeds and videos, in the unit of the column; of
+            one seed, or where nothing is trained, over videos. None without outcomes.
     """
     column: Column
     state: str = ABSENT
@@ -37,6 +46,8 @@ class Cell:
     class_names: str | None = None
     error: str | None = None
     folders: dict[int, Path] = field(default_factory=dict)
+    outcomes: dict[int, Outcomes] = field(default_factory=dict)
+    estimate: Estimate | None = None
 
     @property
     def mean(self) -> float | None:
@@ -82,8 +93,16 @@ class Cell:
 
 @dataclass
 class RowResult:
+    """A row.
+
+    Attributes:
+        cells: by column; without those that the row does not have.
+        steps: the difference to the row before in the table, by column, in its unit;
+            without those that have no outcomes by video.
+    """
     row: Row
-    cells: dict[str, Cell]  # by column; without those that the row does not have
+    cells: dict[str, Cell]
+    steps: dict[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass
@@ -94,9 +113,11 @@ class TableResult:
     # figures to column to figure, in the paper's order.
     others: dict[str, dict[str, Figure]] = field(default_factory=dict)
 
+    def row(self, name: str) -> RowResult:
+        return next(result for result in self.rows if result.row.name == name)
+
     def cell(self, row: str, column: str) -> Cell | None:
-        return next(result.cells.get(column) for result in self.rows
-                    if result.row.name == row)
+        return self.row(row).cells.get(column)
 
     def comparable(self, column: str) -> dict[str, tuple[float, float]]:
         """Ours and the paper's, for the rows that have both."""
@@ -116,15 +137,53 @@ def others_of(table: Table, published: dict[tuple[str, str, str], Figure]
     return others
 
 
+@dataclass(frozen=True)
+class Step:
+    """One comparison of a claim.
+
+    Attributes:
+        text: the rows, ``ABOVE - BELOW``, as they are printed.
+        estimate: of the difference, in the unit of the column. Of a step that is
+            undecided it needs so many seeds, or videos, to be decided either way.
+        p_holm: two-sided, corrected for the number of steps; where nothing is to be
+            gained, of a gain as large as the tolerance.
+        outcome: ``holds``, ``refuted``, ``equivalent`` or ``undecided``.
+        trains: whether one of the rows is trained.
+    """
+    text: str
+    estimate: Estimate
+    p_holm: float
+    outcome: str
+    trains: bool = True
+
+    def __str__(self) -> str:
+        """``CSC - CLIP: +35.20 [+31.10, +39.30], p = 0.002, holds``"""
+        found = self.estimate
+        return (f'{self.text}: {found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}], '
+                f'p = {self.p_holm:.2g}, {self.outcome}{self.needs}')
+
+    @property
+    def needs(self) -> str:
+        """What would decide it, in brackets; empty if it is decided."""
+        found = self.estimate
+        if self.outcome != UNDECIDED or self.trains and found.seeds == 1:
+            return ''
+        enough = [f'{number:,} {what}' for number, what in (
+            (found.needed_seeds, 'seeds'), (found.needed_videos, 'videos')) if number]
+        many = 'more than 1,000 seeds' if self.trains else 'more than 10,000,000 videos'
+        return f' (would need {" or ".join(enough) or many})'
+
+
 @dataclass
 class Check:
     """How a claim came out.
 
     Attributes:
-        outcome: ``holds``, ``does not hold``, ``not decided`` (too few seeds, or within
-            noise) or ``not run``.
-        detail: the statistics, in one line.
+        outcome: ``holds``, ``refuted``, ``equivalent``, ``undecided`` or ``not run``.
+        steps: its comparisons; none if it was not run.
+        detail: the statistics, or why it was not run, in one line.
     """
     claim: Claim
     outcome: str
-    detail: str
+    steps: list[Step] = field(default_factory=list)
+    detail: str = ''

@@ -1,47 +1,114 @@
-"""Tables as text, CSV and LaTeX: what was measured, beside what was published."""
+"""Tables as they are printed: rows, numbers, differences, claims."""
 import re
 from collections.abc import Iterable, Iterator, Mapping
-
-from pandas import DataFrame
+from dataclasses import dataclass, field
 
 from vita_mm.harness.spec.published import Figure, read_published
-from vita_mm.harness.spec.suite import Column, Suite
-from vita_mm.io.files import safe_cell
+from vita_mm.harness.spec.suite import Claim, Column, Suite
 
 from .claims import order_agreement
 from .model_zoo import describe_reference
-from .results import ABSENT, DONE, Cell, RowResult, TableResult
+from .results import DONE, Cell, Check, RowResult, Step, TableResult
+from .statistics import Estimate
 
-NONE = '-'  # in a table: there is no such number
-DIFFERENCE = 'ours - paper'
-RANKS = ('rank here', 'rank in the paper')
-DETAILS = ['videos', 'tolerance']  # columns behind the numbers
+ROW, OURS, PAPER, DIFFERENCE, CLAIM = 'row', 'ours', 'paper', 'difference', 'claim'
+NONE = '–'  # in a table: there is no such number
+SAME = 1e-9  # numbers closer than this are the same
 
 
-def printed(suite: Suite, result: TableResult) -> DataFrame:
-    """The table, all of it text.
+@dataclass(frozen=True)
+class Bar:
+    """The seeds and the interval of a number, drawn to the scale of its column.
 
-    With ``compared: values`` every number stands beside the paper's; otherwise there is
-    nothing of the paper but the ranks of its rows.
+    All are places in percent of the width; ``low`` and ``high`` are None where there is
+    no interval.
     """
-    columns = list(result.table.columns.values())
-    parts = {column.name: parts_of(suite, result, column.name) for column in columns}
-    lines = []
-    for label, row, figures in entries(suite, result):
-        line = {'row': label}
-        for column in columns:
-            texts = texts_of(suite, result, row, column.name, figures)
-            line |= {head(column, part): texts.get(part, NONE)
-                     for part in parts[column.name]}
-        cells = row.cells.values() if row else ()
-        line['videos'] = joined(videos(cell) for cell in cells)
-        line['tolerance'] = NONE if row is None else joined(
-            f'{cell.tolerance(row.row):g}' for cell in cells if cell.paper is not None)
-        lines.append(line)
-    frame = DataFrame(lines)
-    if suite.compared == 'values' and any(len(part) > 1 for part in parts.values()):
-        return frame
-    return frame.drop(columns='tolerance')
+    seeds: tuple[float, ...]
+    mean: float
+    low: float | None
+    high: float | None
+    about: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """One place of a printed table.
+
+    Attributes:
+        text: what stands there; empty where there is nothing.
+        more: its interval, or how it compares, in smaller letters.
+        mark: an outcome, a verdict, ``clear`` for a difference whose interval leaves
+            out 0, or ``absent`` for what is not measured.
+        bar: of a measured number.
+        steps: of claims, that are decided here.
+    """
+    text: str = ''
+    more: str = ''
+    mark: str = ''
+    bar: Bar | None = None
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column of a printed table: its kind, and the column of the suite it is of."""
+    kind: str
+    text: str
+    column: str | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line; ``row`` is None for a row of the paper that the suite does not have."""
+    label: str
+    row: RowResult | None
+    items: list[Item]
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A table as it is printed; no column says the same in every line."""
+    result: TableResult
+    heads: list[Head]
+    lines: list[Line]
+    checks: list[Check] = field(default_factory=list)
+
+
+def print_table(suite: Suite, result: TableResult, checks: Iterable[Check]) -> Printed:
+    """A table with everything that is printed of it.
+
+    Args:
+        checks: of all claims; those of this table are taken.
+    """
+    own = [check for check in checks if check.claim in result.table.claims]
+    decided = steps_by_row(own)
+    heads, columns = [Head(ROW, 'row')], []
+    lines = list(entries(suite, result))
+    for column in result.table.columns.values():
+        scale = scale_of(result, column.name)
+        rows = [(row, row.cells.get(column.name) if row else None,
+                 figures.get(column.name)) for _, row, figures in lines]
+        heads += [Head(OURS, title_of(column), column.name),
+                  Head(PAPER, 'paper', column.name),
+                  Head(DIFFERENCE, 'to the row before', column.name),
+                  Head(CLAIM, 'claim', column.name)]
+        columns += [
+            [number(cell, scale) for _, cell, _ in rows],
+            [published_item(suite, row, cell, figure) for row, cell, figure in rows],
+            [difference(row, column) for row, _, _ in rows],
+            [Item(steps=tuple(decided.get((row.row.name, column.name), ())))
+             if row else Item() for row, _, _ in rows]]
+    kept = [place for place, items in enumerate(columns)
+            if heads[place + 1].kind == OURS or says_something(items)]
+    return Printed(result, [heads[0], *(heads[place + 1] for place in kept)], [
+        Line(label, row, [columns[place][number] for place in kept])
+        for number, (label, row, _) in enumerate(lines)], own)
+
+
+def says_something(items: list[Item]) -> bool:
+    """Whether a column tells lines apart, or is all there is to a single one."""
+    return any(items[0] != item for item in items) or (
+        len(items) == 1 and items[0] != Item())
 
 
 def entries(suite: Suite, result: TableResult
@@ -78,62 +145,61 @@ def label_of(figures: dict[str, Figure]) -> str:
     return next(iter(figures.values())).label
 
 
-def parts_of(suite: Suite, result: TableResult, column: str) -> list[str]:
-    """What is printed of a column."""
-    published = any(column in figures for figures in result.others.values()) or any(
-        cell.paper for row in result.rows if (cell := row.cells.get(column)))
-    if not published:
-        return ['ours']
-    if suite.compared == 'values':
-        return ['paper', 'ours', DIFFERENCE, 'verdict']
-    ranked = len(result.comparable(column)) > 1
-    return ['ours', *(RANKS if ranked else ()), 'verdict']
-
-
-def texts_of(suite: Suite, result: TableResult, row: RowResult | None, column: str,
-             figures: Mapping[str, Figure | None]) -> dict[str, str]:
-    """Every part of a column in one line that there is."""
-    texts = {}
-    if (figure := figures.get(column)) is not None:
-        texts['paper'] = paper(figure)
-        texts['verdict'] = ABSENT
-    if row is None:
-        return texts | {'ours': ABSENT}
-    cell = row.cells.get(column)
-    if cell is None:
-        return texts
-    texts['ours'] = ours(cell, trained=row.row.train is not None)
-    texts['verdict'] = cell.verdict(suite, row.row)
-    if cell.state == DONE and cell.paper is not None:
-        texts[DIFFERENCE] = f'{cell.delta:+.{cell.column.digits}f}'
-    both = result.comparable(column)
-    if row.row.name in both:
-        for side, part in enumerate(RANKS):
-            above = [pair for pair in both.values()
-                     if pair[side] > both[row.row.name][side]]
-            texts[part] = str(len(above) + 1)
-    return texts
-
-
-def head(column: Column, part: str) -> str:
-    return f'{title_of(column)}: {part}'
+def heading(result: TableResult) -> str:
+    """The title; ``table1`` before it as ``Table 1``."""
+    found = re.fullmatch(r'(table|fig)(\d\w*)', result.table.name)
+    if found is None:
+        return result.table.title
+    kind = dict(table='Table', fig='Figure')[found[1]]
+    return f'{kind} {found[2]}: {result.table.title}'
 
 
 def title_of(column: Column) -> str:
     return f'{column.title} ({column.unit})' if column.unit else column.title
 
 
-def ours(cell: Cell, trained: bool) -> str:
-    """``48.60 ± 0.60 (splits) ± 0.10 (3 seeds)``, or why there is no number."""
+def number(cell: Cell | None, scale: tuple[float, float] | None) -> Item:
+    """``67.30 ± 0.90``, or why there is no number."""
+    if cell is None:
+        return Item(NONE, mark='absent')
     if cell.state != DONE:
-        return cell.state
-    digits, number = cell.column.digits, len(cell.values)
-    text = f'{cell.mean:.{digits}f}'
-    if cell.split_std is not None:
-        text += f' ± {cell.split_std:.{digits}f} (splits)'
-    if cell.std is not None:
-        text += f' ± {cell.std:.{digits}f}'
-    return text + (f' ({number} seed{"s" * (number > 1)})' if trained else '')
+        return Item(cell.state, mark='absent')
+    digits = cell.column.digits
+    return Item(ours(cell), more=interval(cell.estimate, digits),
+                bar=scale and bar_of(cell, scale))
+
+
+def ours(cell: Cell) -> str:
+    """Mean and, of several seeds that differ, their standard deviation."""
+    text = f'{cell.mean:.{cell.column.digits}f}'
+    return text if not cell.std else f'{text} ± {cell.std:.{cell.column.digits}f}'
+
+
+def interval(estimate: Estimate | None, digits: int) -> str:
+    return '' if estimate is None else \
+        f'[{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]'
+
+
+def difference(row: RowResult | None, column: Column) -> Item:
+    """To the row before, with its interval."""
+    estimate = row.steps.get(column.name) if row else None
+    if estimate is None:
+        return Item()
+    return Item(f'{estimate.value:+.{column.digits}f}',
+                more=f'[{estimate.low:+.{column.digits}f}, '
+                     f'{estimate.high:+.{column.digits}f}]',
+                mark='clear' if estimate.low > 0 or estimate.high < 0 else '')
+
+
+def published_item(suite: Suite, row: RowResult | None, cell: Cell | None,
+                   figure: Figure | None) -> Item:
+    """The paper's figure and how ours compares; nothing where data are others."""
+    if suite.compared != 'values' or figure is None:
+        return Item()
+    if row is None or cell is None or cell.state != DONE:
+        return Item(paper(figure))
+    verdict = cell.verdict(suite, row.row)
+    return Item(paper(figure), f'{cell.delta:+.{cell.column.digits}f} {verdict}', verdict)
 
 
 def paper(figure: Figure) -> str:
@@ -146,13 +212,83 @@ def as_printed(value: float) -> str:
     return re.sub(r'(\.\d)0$', r'\1', f'{value:.2f}')
 
 
-def videos(cell: Cell) -> str:
-    return NONE if cell.state != DONE or cell.videos is None else str(cell.videos)
+def measured_cells(result: TableResult, column: str) -> list[Cell]:
+    return [cell for row in result.rows if (cell := row.cells.get(column)) is not None
+            and cell.state == DONE]
 
 
-def joined(texts: Iterable[str]) -> str:
-    """Those of all columns, each once."""
-    return ' / '.join(dict.fromkeys(text for text in texts if text != NONE)) or NONE
+def is_counted(cell: Cell) -> bool:
+    """Whether a number is the same whatever the seed and the videos: parameters."""
+    return cell.estimate is None and not cell.std
+
+
+def scale_of(result: TableResult, column: str) -> tuple[float, float] | None:
+    """What the bars of a column span; None where none has a spread."""
+    cells = measured_cells(result, column)
+    if all(map(is_counted, cells)):
+        return None
+    ends = [value for cell in cells for value in cell.values.values()]
+    ends += [end for cell in cells if (found := cell.estimate)
+             for end in (found.low, found.high)]
+    return min(ends), max(ends)
+
+
+def bar_of(cell: Cell, scale: tuple[float, float]) -> Bar:
+    least, most = scale
+
+    def place(value: float) -> float:
+        return round(3 + 94 * (value - least) / max(most - least, SAME), 1)
+
+    digits, estimate, mean = cell.column.digits, cell.estimate, cell.mean
+    assert mean is not None  # what is done has values
+    seeds = list(cell.values.values()) if len(cell.values) > 1 else []
+    about = 'seeds ' + ', '.join(f'{value:.{digits}f}' for value in seeds) if seeds \
+        else f'{mean:.{digits}f}'
+    if estimate is not None:
+        about += f'; interval {estimate.low:.{digits}f} to {estimate.high:.{digits}f}'
+    ends = (None, None) if estimate is None else (
+        place(estimate.low), place(estimate.high))
+    return Bar(tuple(map(place, seeds)), place(mean), *ends, about)
+
+
+def steps_by_row(checks: Iterable[Check]) -> dict[tuple[str, str], list[Step]]:
+    """The steps of claims by the row that each decides on, and the column."""
+    found: dict[tuple[str, str], list[Step]] = {}
+    for check in checks:
+        for row, step in zip(decided_rows(check.claim), check.steps):
+            found.setdefault((row, check.claim.column), []).append(step)
+    return found
+
+
+def decided_rows(claim: Claim) -> list[str]:
+    """The row that each step of a claim is about, in the order of the steps."""
+    if claim.kind == 'greater':
+        return [above for above, _ in claim.rows]
+    if claim.kind == 'saturates':
+        place = claim.rows.index(claim.at)
+        return claim.rows[place if place else 1:]
+    return claim.rows[1:]
+
+
+def count_of(numbers: Iterable[int], what: str) -> str:
+    """``3 seeds``, or ``3 to 10 seeds``; empty where there are none."""
+    found = sorted(set(numbers))
+    if not found:
+        return ''
+    text = f'{found[0]:,}' if len(found) == 1 else f'{found[0]:,} to {found[-1]:,}'
+    return f'{text} {what}' if found[-1] > 1 else f'{text} {what.removesuffix("s")}'
+
+
+def seeds_of(result: TableResult, column: str | None = None) -> str:
+    return count_of((len(cell.values) for row in result.rows if row.row.train
+                     for name, cell in row.cells.items()
+                     if cell.state == DONE and column in (None, name)), 'seeds')
+
+
+def videos_of(result: TableResult, column: str | None = None) -> str:
+    return count_of((cell.videos for row in result.rows
+                     for name, cell in row.cells.items() if cell.state == DONE
+                     and cell.videos is not None and column in (None, name)), 'videos')
 
 
 def agreement(agreed: int, pairs: int) -> str:
@@ -160,7 +296,7 @@ def agreement(agreed: int, pairs: int) -> str:
 
 
 def remarks_on(suite: Suite, result: TableResult) -> list[str]:
-    """What stands under a table: failures, unreadable videos, the order, notes."""
+    """What is to be said of a table: failures, unreadable videos, the order, notes."""
     remarks = {}  # without repetitions, for columns share trainings
     for row in result.rows:
         for cell in row.cells.values():
@@ -192,41 +328,3 @@ def references_of(result: TableResult) -> list[str]:
         + describe_reference(reference.model, reference.note)
         for name, figures in result.others.items()
         if (reference := result.table.references.get(name))]
-
-
-def to_csv(suite: Suite, result: TableResult) -> str:
-    """A line for each number, in the unit of its column; nothing is rounded."""
-    lines = []
-    for row in result.rows:
-        for name, cell in row.cells.items():
-            line = dict(row=row.row.name, label=row.row.label, column=name,
-                        unit=cell.column.unit, state=cell.state)
-            if cell.state == DONE:
-                line |= dict(ours=cell.mean, seeds_std=cell.std, videos=cell.videos,
-                             splits_std=cell.split_std, unreadable=cell.unreadable,
-                             seeds=len(cell.values) if row.row.train else None)
-            if suite.compared == 'values':
-                line |= dict(tolerance=cell.tolerance(row.row),
-                             verdict=cell.verdict(suite, row.row),
-                             difference=cell.delta if cell.state == DONE else None,
-                             **published(cell.paper))
-            lines.append(line)
-    if suite.compared == 'values':
-        lines += [dict(row=name, label=figure.label, column=column, state=ABSENT,
-                       unit=result.table.columns[column].unit, **published(figure))
-                  for name, figures in result.others.items()
-                  for column, figure in figures.items()]
-    lines = [{key: safe_cell(value) for key, value in line.items()} for line in lines]
-    # Whole numbers stay whole in columns that are not full.
-    return DataFrame(lines).convert_dtypes().to_csv(index=False)
-
-
-def published(figure: Figure | None) -> dict:
-    return dict(paper=figure.value, paper_std=figure.std, protocol=figure.protocol,
-                source=figure.source) if figure else {}
-
-
-def to_latex(suite: Suite, result: TableResult) -> str:
-    r"""The printed table without its details, for ``\usepackage{booktabs}``."""
-    frame = printed(suite, result).drop(columns=DETAILS, errors='ignore')
-    return frame.to_latex(index=False, escape=True).replace('±', r'$\pm$')

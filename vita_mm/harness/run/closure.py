@@ -24,8 +24,8 @@ from mmengine.registry import Registry
 OURS = 'vita_mm'
 # They carry numbers, show them or keep them, and decide none.
 CARRIERS = tuple(f'{OURS}.{name}' for name in (
-    'analysis.confusion', 'cli', 'compat', 'description', 'errors', 'harness', 'io',
-    'models.common.description', 'tracking', 'version'))
+    'analysis.confusion', 'analysis.predictions', 'cli', 'compat', 'description',
+    'errors', 'harness', 'io', 'models.common.description', 'tracking', 'version'))
 # How a run is put together, whatever classes it has: of these modules what is reached
 # from these functions.
 PATHS = {f'{OURS}.harness.run.execute': ('divide_batch', 'equip', 'train', 'test'),

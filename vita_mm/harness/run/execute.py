@@ -18,6 +18,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.runner import Runner
 
+from vita_mm.analysis.predictions import NAME as PREDICTIONS
 from vita_mm.engine.plugins import add_to_path
 from vita_mm.engine.runs import build_runner, join_group, keep_test_only
 from vita_mm.errors import UserError, cli_errors
@@ -92,6 +93,7 @@ def execute(folder: RunFolder, launcher: str) -> None:
     config.work_dir = str(folder.work)
     config.experiment_name = manifest.name
     equip(config, manifest)
+    config.custom_hooks.append(dict(type='PredictionsHook', folder=str(folder.path)))
     trained = RunFolder(manifest.trained) if manifest.trained else None
     if trained is not None:
         # Not known before the training is done, and that may have been a moment ago.
@@ -118,6 +120,7 @@ def execute(folder: RunFolder, launcher: str) -> None:
         folder.finish(
             seconds=time.monotonic() - start, name=manifest.name, seed=runner.seed,
             metrics=metrics, weights=weights, datasets=datasets, command=sys.argv,
+            predictions=PREDICTIONS if (folder.path / PREDICTIONS).exists() else None,
             precision=runner.cfg.get('precision') or 'float32',
             clip=attempt(find_clip, runner.model),
             environment=attempt(find_environment),

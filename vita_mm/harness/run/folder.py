@@ -4,6 +4,7 @@
 - ``work/``: checkpoints, the journal for MLflow, and in the end ``weights.pth``, the last
   weights without the optimizer: what is evaluated;
 - ``log.txt``: everything it printed;
+- ``predictions.npz``: what an evaluation said of each video;
 - ``result.json``: how it ended, written last: numbers, weights, data, CLIP, versions.
 """
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from vita_mm.analysis.predictions import NAME as PREDICTIONS
 from vita_mm.errors import UserError
 
 from .inputs import differences
@@ -88,7 +90,7 @@ class RunFolder:
 
     def create(self, config: Config, manifest: Manifest) -> None:
         """Prepare the folder for a run; an older result in it is gone."""
-        for name in (NAME, *OLDER):
+        for name in (NAME, *OLDER, PREDICTIONS):
             (self.path / name).unlink(missing_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)
         config.dump(self.path / 'config.py')

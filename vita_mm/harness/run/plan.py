@@ -142,7 +142,7 @@ class Plan:
     Args:
         suite: what to run.
         out: its folder.
-        seeds: how many, for rows that train.
+        seeds: how many at least, for rows that train; a row may ask for more.
         options: dotted config key to value, on top of every config it fits.
         trust_code: results stay valid when our code has changed.
         trust_data: see :class:`vita_mm.harness.run.inputs.InputFinder`.
@@ -165,7 +165,7 @@ class Plan:
         self.places: list[Place] = []
         self._evaluations: dict[str, list[Run]] = {}
         for table, row, columns in cells:
-            for seed in range(seeds if row.train else 1):
+            for seed in range(row.number_of_seeds(seeds)):
                 for name, recipe in columns.items():
                     self.places.append(Place(table, row, table.column(row, name), seed,
                                              self._run(recipe, seed, row)))

@@ -35,7 +35,8 @@ class Dataset(Record):
 
 class Result(Record):
     """How a run ended."""
-    version: Literal[1] = Field(default=1, alias=SCHEMA, description='of this form: 1')
+    version: Literal[1, 2] = Field(
+        default=2, alias=SCHEMA, description='of this form: 2; 1 has no `predictions`')
     state: Literal['done', 'failed'] = Field(
         description='`done`, or `failed`; a run that is going on or was interrupted has '
         'no result')
@@ -52,6 +53,9 @@ class Result(Record):
     metrics: dict[str, int | float] = Field(
         default={}, description='the numbers: of an evaluation as its metric names them, '
         'such as `acc/top1`, and `trainable_parameters`')
+    predictions: str | None = Field(
+        default=None, description='of each video, the file, relative to the folder of '
+        'the run; none of a training, of metrics that keep none, and in schema 1')
     weights: Weights | None = Field(
         default=None, description='the checkpoint that was trained, or is evaluated; '
         'none where nothing is trained')

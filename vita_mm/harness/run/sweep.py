@@ -21,7 +21,8 @@ from .result import DONE, FAILED
 class Settings(Record):
     """``sweep.json`` in a suite's folder: what the next call takes if it says nothing."""
     version: Literal[1] = Field(default=1, alias=SCHEMA, description='of this form: 1')
-    seeds: int = Field(description='how many trainings each row that trains has')
+    seeds: int = Field(description='how many trainings each row that trains has, or more '
+                       'where it asks for them')
     options: dict = Field(default={},
                           description='overrides of every config, by dotted key')
 

@@ -23,7 +23,7 @@ SUITES = ROOT / 'benchmarks' / 'suites'
 LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 COMPARED = ('values', 'order')
 CLAIMS = ('rising', 'greater', 'saturates')
-FIGURES = ('lines', 'trade_off')
+FIGURES = ('lines', 'trade_off', 'rollout')
 # How an evaluation differs from its config; a row and a column have these fields, too.
 VARIANTS = {item.name for item in fields(Variants)}
 OF_TRAINING = ('frames', 'stride', 'draws')
@@ -76,6 +76,8 @@ class Row:
         published: name of the row in the published figures; None if it has none.
         tolerance: in the unit of the columns: how far from the published figure is
             "reproduced".
+        seeds: how many trainings at least; None for those of the suite. A claim needs
+            as many in all rows that it compares.
         tags: what a comparison shows: ``prompts``, ``mv``, ``mc``, ``context``,
             ``frames``, ``dataset`` …
         x: place on the axis of a figure.
@@ -92,6 +94,7 @@ class Row:
     cells: dict = field(default_factory=dict)
     published: str | None = None
     tolerance: Number = 0.5
+    seeds: int | None = None
     tags: dict = field(default_factory=dict)
     x: Number | None = None
     series: str | None = None
@@ -101,6 +104,15 @@ class Row:
     def id(self) -> str:
         """``TABLE/ROW``, what ``--only`` selects."""
         return f'{self.table}/{self.name}'
+
+    def __post_init__(self) -> None:
+        if self.seeds is not None and self.seeds < 1:
+            raise ValueError(f'seeds is at least 1, not {self.seeds}')
+
+    def number_of_seeds(self, least: int) -> int:
+        """How many seeds it has, of a suite that has at least so many; where nothing is
+        trained there is one."""
+        return max(least, self.seeds or 1) if self.train else 1
 
     @property
     def of_training(self) -> Variants:
@@ -118,7 +130,8 @@ class Claim:
         column: whose numbers are compared.
         rows: names of rows; pairs of names for ``greater``.
         at: name of the row from which on nothing is gained, for ``saturates``.
-        tolerance: a gain of at most this counts as none, for ``saturates``.
+        tolerance: in the unit of the column: a difference of at most this counts as
+            none. Zero, no difference is too small to count.
         source: where the paper says it.
     """
     text: str
@@ -133,6 +146,8 @@ class Claim:
         if self.kind not in CLAIMS:
             raise ValueError(f'the claim {self.text!r} is of the kind {self.kind!r}; '
                              f'known are {", ".join(CLAIMS)}')
+        if self.tolerance < 0:
+            raise ValueError(f'the claim {self.text!r} has a tolerance below 0')
         if self.kind == 'saturates' and self.at not in self.rows:
             raise ValueError(f'the claim {self.text!r} needs one of its rows as "at"')
         if len(self.rows) < (1 if self.kind == 'greater' else 2):
@@ -178,6 +193,10 @@ class Table:
             if name not in self.columns:
                 raise ValueError(f'figure names the column {name!r}, which is not '
                                  'there')
+        if figure['kind'] == 'rollout' and figure.get('row') not in [
+                row.name for row in self.rows]:
+            raise ValueError(f'figure names the row {figure.get("row")!r}, which is not '
+                             'there')
 
     def column(self, row: Row, name: str) -> Column:
         """The column as it is in this row."""
@@ -197,7 +216,7 @@ class Suite:
     Attributes:
         compared: ``values`` if numbers answer to the paper's, ``order`` if only their
             order does.
-        seeds: how many, unless the command line says.
+        seeds: how many, unless the command line says, or a row says more.
         timeout: seconds that one run may take.
         prepare: the verb, or Python script, with its arguments, that makes the data,
             run before anything else.
