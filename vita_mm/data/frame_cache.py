@@ -169,7 +169,11 @@ class HeldReader(Reader):
 
     def __init__(self, frames: list[np.ndarray], frame_rate: float) -> None:
         self.held = frames
-        self.frame_rate = frame_rate
+        self.rate = frame_rate
+
+    @property
+    def frame_rate(self) -> float:
+        return self.rate
 
     def __len__(self) -> int:
         return len(self.held)
@@ -198,7 +202,7 @@ class CachedReader(Reader):
             head = opened.read(HEAD.size)
             if len(head) < HEAD.size:
                 raise Damaged
-            magic, digest, self.frame_rate, count, height, width = HEAD.unpack(head)
+            magic, digest, self.rate, count, height, width = HEAD.unpack(head)
             start, size = HEAD.size + 4 * (count + 1), 3 * count * height * width
             # Before anything is read, for damage may say that there is a lot.
             if (magic != MAGIC or digest.hex() != file.name or not size
@@ -211,13 +215,17 @@ class CachedReader(Reader):
             self.held = np.memmap(opened, np.uint8, 'r', start,
                                   (count, height, width, 3))
 
+    @property
+    def frame_rate(self) -> float:
+        return self.rate
+
     def __len__(self) -> int:
         return len(self.sums)
 
     def frames(self, numbers: list[int]) -> list[np.ndarray]:
         """Copies, as from a decoder: the file may be deleted, and they be written to."""
         frames = [np.array(self.held[number]) for number in numbers]
-        if any(zlib.crc32(frame) != self.sums[number]
+        if any(zlib.crc32(frame.data) != self.sums[number]
                for number, frame in zip(numbers, frames)):
             return self.decode().frames(numbers)
         return frames
@@ -226,13 +234,13 @@ class CachedReader(Reader):
         del self.held
 
 
-def packed(digest: str, held: HeldReader) -> list[bytes | np.ndarray]:
+def packed(digest: str, held: HeldReader) -> list[bytes | memoryview]:
     """The parts of a file of the cache."""
     frames = held.held
     head = HEAD.pack(MAGIC, bytes.fromhex(digest), held.frame_rate, len(frames),
                      *frames[0].shape[:2])
-    sums = np.array([zlib.crc32(frame) for frame in frames], '<u4').tobytes()
-    return [head, sums, checksum(head + sums), *frames]
+    sums = np.array([zlib.crc32(frame.data) for frame in frames], '<u4').tobytes()
+    return [head, sums, checksum(head + sums), *(frame.data for frame in frames)]
 
 
 def checksum(content: bytes) -> bytes:
