@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from av.error import FFmpegError
 from mmengine.config import Config
-from vita_mm.data import DecodeFrames, OpenVideo, frame_cache
+from vita_mm.data import ClipDataset, DecodeFrames, OpenVideo, frame_cache
+from vita_mm.data.dataset import SampleKey
 from vita_mm.data.frame_cache import CachedReader, FrameCache, HeldReader
 from vita_mm.data.readers import PyAVReader
+from vita_mm.engine.runs import build_runner, load_config
 from vita_mm.errors import UserError
-from world import ROOT, write_video
+from world import CLASSES, ROOT, write_video, write_world
 from zoo import ZOO, make
 
 
@@ -250,6 +253,65 @@ def test_unreadable_videos_fail_as_without_a_cache(tmp_path, folder, content):
             OpenVideo(cache=cache)(dict(filename=str(path)))
         faults.append((caught.type, str(caught.value)))
     assert faults[0] == faults[1]
+
+
+PIPELINE = [dict(type='SampleFrames', clip_len=4, frame_interval=2),
+            dict(type='DecodeFrames'),
+            dict(type='RandomResizedCrop'),
+            dict(type='Resize', scale=(32, 32), keep_ratio=False),
+            dict(type='FormatShape', input_format='NCTHW'),
+            dict(type='PackActionInputs')]
+
+
+@pytest.mark.parametrize('test_mode', [False, True])
+def test_what_stands_in_is_the_same_with_a_cache(tmp_path, folder, test_mode):
+    for index in 0, 1, 2, 3:
+        write_video(tmp_path / f'{index}.mp4', 10 + index, size=32, colour=index % 3)
+    (tmp_path / '1.mp4').write_text('no video')
+    (tmp_path / '2.mp4').unlink()
+    (tmp_path / 'list.txt').write_text(
+        ''.join(f'{index}.mp4 {index % 3}\n' for index in range(4)))
+    plain, cached = (ClipDataset(
+        str(tmp_path / 'list.txt'), [dict(type='OpenVideo', cache=cache), *PIPELINE],
+        classes=CLASSES, data_prefix=dict(video=str(tmp_path)), test_mode=test_mode)
+        for cache in (False, True))
+    for epoch in range(3):
+        for index in range(4):
+            key = SampleKey(index, epoch, seed=1)
+            expected, given = plain[key], cached[key]
+            assert torch.equal(expected['inputs'], given['inputs'])
+            fields = [dict(sample['data_samples'].items())
+                      for sample in (expected, given)]
+            assert repr(fields[0]) == repr(fields[1])
+    assert len(files_of(folder)) == 2
+
+
+def test_trainings_give_the_same_weights_with_a_cache(tmp_path, folder, monkeypatch):
+    """Without one, while it is filled, and out of it, where nothing is decoded."""
+    world = write_world(tmp_path, num_train=8, num_val=3)
+    weights = {}
+    for name in 'plain', 'filling', 'cached':
+        if name == 'cached':
+            monkeypatch.setattr(PyAVReader, '__init__', None)
+        config = load_config(world)
+        config.work_dir, config.experiment_name = str(tmp_path / name), name
+        config.visualizer.vis_backends = []
+        config.train_cfg.max_epochs = 2
+        config.train_dataloader.batch_size = 4
+        config.default_hooks.checkpoint = None
+        for part in 'train', 'val', 'test':
+            loader = config[f'{part}_dataloader']
+            loader.num_workers = 0
+            loader.dataset.pipeline[0].cache = name != 'plain'
+        runner = build_runner(config)
+        runner.train()
+        weights[name] = {key: value.clone()
+                         for key, value in runner.model.state_dict().items()}
+    assert len(files_of(folder)) == 8  # those for validation hold the same
+    for name in 'filling', 'cached':
+        assert weights[name].keys() == weights['plain'].keys()
+        for key, value in weights['plain'].items():
+            assert torch.equal(value, weights[name][key]), (name, key)
 
 
 def read_all(paths, start):
