@@ -278,7 +278,7 @@ def test_what_stands_in_is_the_same_with_a_cache(tmp_path, folder, test_mode):
     for epoch in range(3):
         for index in range(4):
             key = SampleKey(index, epoch, seed=1)
-            expected, given = plain[key], cached[key]
+            expected, given = plain.prepare_data(key), cached.prepare_data(key)
             assert torch.equal(expected['inputs'], given['inputs'])
             fields = [dict(sample['data_samples'].items())
                       for sample in (expected, given)]
