@@ -1,7 +1,7 @@
 """What the start of a training takes, from the command to its first batch.
 
     python tools/make_mini.py
-    python benchmarks/start_up.py DIR [CONFIG]
+    python benchmarks/startup.py DIR [CONFIG]
 
 The training stops before its first step. Its work dir, MLflow's database and the digests
 and frames of the videos are in DIR: a second call tells what it takes where these are
@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     config = load_config(args.config)
     config.work_dir, config.log_level = tempfile.mkdtemp(dir=folder), 'WARNING'
-    config.experiment_name = 'start_up'
+    config.experiment_name = 'startup'
     for part in 'train', 'val', 'test':
         config[f'{part}_dataloader'].num_workers = 0
     _lock, _ = prepare_work_dir(config, None)
