@@ -63,7 +63,8 @@ class FrameCache:
 
     Args:
         options: of the reader.
-        max_cached: bytes of all files of the cache.
+        max_cached: bytes of all files of the cache, which are counted now and then: the
+            last hundred of each process may exceed it.
     """
 
     def __init__(self, options: dict, max_cached: int = MAX_CACHED) -> None:
