@@ -233,15 +233,17 @@ def make_system(wing, tiny_weights):
 @pytest.mark.parametrize('wing', WINGS)
 def test_graphs_of_backbones_give_equal_outputs(wing, tiny_weights, monkeypatch):
     monkeypatch.setattr(layers, 'WORTH_ONEDNN', 1)  # as in a model of real size
+    torch.manual_seed(0)
     backbone = MODELS.build(make_system(wing, tiny_weights)).backbone.eval()
-    video = torch.randn(2, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    video = torch.randn(2, 3, 4, 16, 16)
     with torch.no_grad():
         expected = backbone(video)
         traced = torch.jit.trace(backbone, video)
         other = backbone(video.flip(0))
-        assert torch.allclose(traced(video.flip(0)), other, atol=1e-6)
+        rounding = 1e-6 * other.abs().max().item()
+        assert torch.allclose(traced(video.flip(0)), other, atol=rounding)
         exported = torch.export.export(backbone, (video, )).module()
-        assert torch.allclose(exported(video.flip(0)), other, atol=1e-6)
+        assert torch.allclose(exported(video.flip(0)), other, atol=rounding)
     assert not torch.allclose(expected, other)
 
 

@@ -10,11 +10,13 @@ clip = dict(arch=f'{root}/clip/ViT-Mini.json', pretrained=f'{root}/clip/vit_mini
 # Frames of 96 pixels for a CLIP of 48; videos of 30 to 54 frames. The augmentation is
 # gentler: a crop of 8 % or a turn of colours would leave nothing to recognise.
 train_pipeline = with_steps(
-    _base_.train_pipeline, SampleFrames=dict(frame_interval=4),
+    _base_.train_pipeline, OpenVideo=dict(cache=True),
+    SampleFrames=dict(frame_interval=4),
     RandAugmentCrop=dict(policy='rand-m3-n1-mstd0.5-inc1', area_range=(0.6, 1.0)),
     Resize=dict(scale=(48, 48)))
 val_pipeline = with_steps(
-    _base_.val_pipeline, SampleFrames=dict(frame_interval=4),
+    _base_.val_pipeline, OpenVideo=dict(cache=True),
+    SampleFrames=dict(frame_interval=4),
     Resize=dict(scale=(-1, 48)), CenterCrop=dict(crop_size=48))
 test_pipeline = val_pipeline
 

@@ -11,7 +11,8 @@ root = 'data/mini'
 classes = f'{root}/hmdb51_classes.txt'
 
 test_pipeline = with_steps(
-    _base_.test_pipeline, Resize=dict(scale=(-1, 48)), CenterCrop=dict(crop_size=48))
+    _base_.test_pipeline, OpenVideo=dict(cache=True),
+    Resize=dict(scale=(-1, 48)), CenterCrop=dict(crop_size=48))
 model = dict(
     clip=dict(arch=f'{root}/clip/ViT-Mini.json', pretrained=f'{root}/clip/vit_mini.pt'),
     cls_head=dict(classes=classes, context='none'))

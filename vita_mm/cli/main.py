@@ -79,7 +79,9 @@ def run(verb: str, arguments: Sequence[str], prog: str | None = None) -> int:
     if getattr(module, 'LIGHT', False):
         return module.main(args) or 0
     from vita_mm.errors import cli_errors
+    from vita_mm.io.processes import keep_imports
 
+    keep_imports()
     # torchrun and Slurm end a run by SIGTERM: as on Ctrl-C, it says so first.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -5,6 +5,7 @@ from mmcv.transforms import BaseTransform
 
 from vita_mm.errors import UserError
 
+from .frame_cache import MAX_CACHED, FrameCache
 from .readers import DecordReader, PyAVReader
 
 DECODERS = dict(pyav=PyAVReader, decord=DecordReader)
@@ -22,14 +23,23 @@ class OpenVideo(BaseTransform):
         decoder: ``'pyav'`` or ``'decord'``, whose frames are not always those asked for:
             see docs/decoding.md.
         num_threads: of the decoder. One, for data workers are processes.
+        cache: keep all frames of each video on disk, see :class:`FrameCache` and
+            docs/decoding.md: for small videos that are read often. Not with decord.
+        max_cached: bytes that the frames of all videos may take there.
         options: of :class:`PyAVReader`, by their names: ``strict``, ``max_pixels`` and
             ``max_held``. decord has none of them.
     """
 
-    def __init__(self, decoder: str = 'pyav', num_threads: int = 1, **options) -> None:
+    def __init__(self, decoder: str = 'pyav', num_threads: int = 1, cache: bool = False,
+                 max_cached: int = MAX_CACHED, **options) -> None:
         if decoder not in DECODERS:
             raise UserError(f'OpenVideo: decoder must be one of {", ".join(DECODERS)}, '
                             f'not {decoder!r}')
+        check_option('cache', cache, bool)
+        check_option('max_cached', max_cached, int)
+        if cache and decoder != 'pyav':
+            raise UserError(f'OpenVideo: decoder={decoder!r} does not give a frame the '
+                            "same each time: take cache=True out, or decoder='pyav'")
         known = PYAV_OPTIONS if decoder == 'pyav' else {}
         for name, value in options.items():
             if name not in known:
@@ -39,18 +49,22 @@ class OpenVideo(BaseTransform):
         self.decoder = decoder
         self.num_threads = num_threads
         self.options = options
+        self.cache = FrameCache(options, max_cached) if cache else None
 
     def transform(self, results: dict) -> dict:
         if is_frames(results):
             return results
-        reader = DECODERS[self.decoder](results['filename'], self.num_threads,
-                                        **self.options)
+        path = results['filename']
+        reader = (self.cache.reader(path, self.num_threads) if self.cache else
+                  DECODERS[self.decoder](path, self.num_threads, **self.options))
         results.update(video_reader=reader, total_frames=len(reader),
                        avg_fps=reader.frame_rate)
         return results
 
     def __repr__(self) -> str:
-        options = ''.join(f', {name}={value}' for name, value in self.options.items())
+        cache = dict(cache=True, max_cached=self.cache.max_cached) if self.cache else {}
+        options = ''.join(f', {name}={value}'
+                          for name, value in {**cache, **self.options}.items())
         return (f'{type(self).__name__}(decoder={self.decoder!r}, '
                 f'num_threads={self.num_threads}{options})')
 

@@ -169,6 +169,19 @@ class Reader(ABC):
     """
 
     @abstractmethod
+    def __len__(self) -> int:
+        """How many frames there are."""
+
+    @property
+    @abstractmethod
+    def frame_rate(self) -> float:
+        """Frames a second; 0 if it is not known."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Nothing is read any more."""
+
+    @abstractmethod
     def frames(self, numbers: list[int]) -> list[np.ndarray]:
         """The frames of distinct numbers in rising order."""
 

@@ -33,6 +33,7 @@ from vita_mm.io.processes import die_with_parent
 from vita_mm.systems import find_system
 from vita_mm.tracking import guard, hide_credentials
 
+from .config_text import OnceFormatted
 from .plugins import add_to_path, check_plugins, explain, folder_of
 from .precision import apply_precision
 
@@ -333,7 +334,7 @@ def build_runner(config: Config) -> Runner:
                 del loader[key]
     try:
         scale_rate(config)
-        runner = Runner.from_cfg(config)
+        runner = Runner.from_cfg(OnceFormatted.of(config))
         loops = ('test', ) if runner._train_loop is None else ('train', )
         for name in ('val', *loops):
             if getattr(runner, f'_{name}_loop') is not None:

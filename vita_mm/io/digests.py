@@ -32,6 +32,11 @@ MOMENT = 200_000_000  # bytes that are read without a bar
 FRESH = 2_000_000_000  # nanoseconds within which a second change may have the same time
 
 
+def cache_folder() -> Path:
+    """Where what can be had again is kept; it may not be there yet."""
+    return Path(os.environ.get('VITA_MM_CACHE') or '~/.cache/vita_mm').expanduser()
+
+
 def trusts_data() -> bool:
     """Whether the environment says that videos need not be read."""
     return os.environ.get(TRUST, '0') not in ('', '0')
@@ -194,7 +199,7 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        folder = Path(os.environ.get('VITA_MM_CACHE') or '~/.cache/vita_mm').expanduser()
+        folder = cache_folder()
         self._fresh, self._saved, self._base = [], time.monotonic(), None
         file = folder / 'digests.sqlite'
         try:

@@ -25,6 +25,7 @@ from vita_mm.errors import UserError, cli_errors
 from vita_mm.io.checkpoints import newest_whole_checkpoint, read_tensors, write_atomically
 from vita_mm.io.digests import TRUST, TRUSTED, digest_file
 from vita_mm.io.files import lock
+from vita_mm.io.processes import keep_imports
 from vita_mm.tracking import guard
 from vita_mm.tracking.probes import (
     attempt,
@@ -259,4 +260,5 @@ def check_data(datasets: list[Dataset], inputs: Inputs) -> None:
 if __name__ == '__main__':
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with cli_errors():
+        keep_imports()
         main()
