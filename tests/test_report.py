@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 import pytest
@@ -18,7 +19,7 @@ from vita_mm.harness.report.console import print_report
 from vita_mm.harness.report.content import compose
 from vita_mm.harness.report.exports import to_csv, to_latex
 from vita_mm.harness.report.markdown import make_markdown
-from vita_mm.harness.report.provenance import Provenance
+from vita_mm.harness.report.provenance import Provenance, find_provenance
 from vita_mm.harness.report.report import publish_report, write_report
 from vita_mm.harness.report.results import (
     Cell,
@@ -30,6 +31,7 @@ from vita_mm.harness.report.results import (
 )
 from vita_mm.harness.report.statistics import Estimate
 from vita_mm.harness.report.tables import print_table, remarks_on
+from vita_mm.harness.run.folder import RunFolder
 from vita_mm.harness.spec.published import read_published
 from vita_mm.harness.spec.suite import (
     ROOT,
@@ -332,6 +334,25 @@ def test_texts_are_shown_and_do_nothing(payload, tmp_path):
     assert '{{ 7' not in payload or '49' not in seen.text
 
 
+def test_runs_say_where_they_come_from(tmp_path):
+    def finish(name, commit, dirty, seconds):
+        folder = RunFolder(tmp_path / name)
+        folder.path.mkdir()
+        folder.finish(seconds=seconds, environment={'env.torch': '2.9.0'},
+                      git={'git.commit': commit, 'git.dirty': dirty} if commit else {})
+        return SimpleNamespace(folder=folder, done=True)
+
+    runs = dict(a=finish('a', COMMIT, 'false', 60.), b=finish('b', COMMIT, 'false', 30.),
+                c=SimpleNamespace(done=False))
+    found = find_provenance(SimpleNamespace(runs=runs))
+    assert found.fault is None and (found.runs, found.seconds) == (2, 90)
+    assert found.machine == {'torch': '2.9.0', 'precision': 'float32'}
+    for commit, dirty, why in [(COMMIT, 'true', '1 of 3 runs'), ('', '', 'checkout'),
+                               ('ffff0', 'false', '2 commits')]:
+        runs['c'] = finish(f'c{commit}{dirty}', commit, dirty, 1.)
+        assert why in find_provenance(SimpleNamespace(runs=runs)).fault
+
+
 def test_only_one_clean_commit_is_published(tmp_path):
     place = tmp_path / 'kept'
     for provenance, why in [
@@ -394,7 +415,8 @@ def test_latex_compiles(suite, tmp_path):
     tables += [to_latex(report.suite, report.results[0]) for report in reports]
     (tmp_path / 'all.tex').write_text('\n'.join([
         r'\documentclass{article}', r'\usepackage[T1]{fontenc}',
-        r'\usepackage{booktabs,graphicx}', r'\begin{document}', *(table + r'\clearpage' for table in tables),
+        r'\usepackage{booktabs,graphicx}', r'\begin{document}',
+        *(table + r'\clearpage' for table in tables),
         r'\end{document}']))
     done = subprocess.run(['pdflatex', '-interaction=nonstopmode', '-halt-on-error',
                            'all.tex'], cwd=tmp_path, capture_output=True, text=True)
