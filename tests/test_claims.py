@@ -131,6 +131,10 @@ def test_a_row_without_training_is_paired_with_every_seed():
     table = make_table(untrained=['a', 'b'], a=clip, b=drawn(60, 1, key=1))
     found = check(table, 'rising', ['a', 'b'])
     assert found.outcome == 'holds' and 'nothing is trained' in found.detail
+    table = make_table(untrained=['a', 'b'], a=clip, b=drawn(51, 1, key=1))
+    step, = check(table, 'rising', ['a', 'b']).steps
+    assert step.outcome == 'undecided' and step.estimate.needed_seeds is None
+    assert step.estimate.needed_videos > VIDEOS and ' videos)' in str(step)
 
 
 def test_only_seeds_and_videos_of_both_rows_are_paired():
@@ -138,6 +142,9 @@ def test_only_seeds_and_videos_of_both_rows_are_paired():
     high = {seed: outcomes(found.right[10:], NAMES[10:]) for seed, found in high.items()}
     step, = check(make_table(low=low, high=high), 'rising', ['low', 'high']).steps
     assert (step.estimate.seeds, step.estimate.videos) == (2, VIDEOS - 10)
+    apart = {seed: outcomes(found.right[:9], NAMES[:9]) for seed, found in low.items()}
+    found = check(make_table(low=apart, high=low), 'rising', ['low', 'high'])
+    assert found.outcome == 'not run' and 'no video in common' in found.detail
     other = {5: low[0]}
     found = check(make_table(low=other, high=high), 'rising', ['low', 'high'])
     assert found.outcome == 'not run' and 'in common: the high - the low' in found.detail

@@ -84,7 +84,7 @@ def check_claim(claim: Claim, result: TableResult) -> Check:
             else 'no seed or no video in common: ' + '; '.join(
                 step.text for step, pair in zip(asked, pairs) if pair is None))
     scale = result.table.columns[claim.column].scale
-    steps = test(claim, asked, [pair for pair in pairs if pair is not None], scale)
+    steps = tested(claim, asked, [pair for pair in pairs if pair is not None], scale)
     return Check(claim, outcome(steps, asked), steps, describe(steps))
 
 
@@ -98,8 +98,8 @@ def outcomes_of(asked: Asked, column: str) -> tuple[np.ndarray, np.ndarray] | No
                       below.row.train is not None)
 
 
-def test(claim: Claim, asked: list[Asked], pairs: list[tuple[np.ndarray, np.ndarray]],
-         scale: float) -> list[Step]:
+def tested(claim: Claim, asked: list[Asked], pairs: list[tuple[np.ndarray, np.ndarray]],
+           scale: float) -> list[Step]:
     """Each step of a claim, in the unit of its column."""
     tolerance = claim.tolerance / scale
     # The tested difference is that from zero, or from the gain that counts as none.
@@ -109,12 +109,12 @@ def test(claim: Claim, asked: list[Asked], pairs: list[tuple[np.ndarray, np.ndar
     steps = []
     for step, (d, weights), bound, p in zip(asked, pairs, bounds, corrected):
         found = interval(d, weights)
-        decided = decide(step, found, bound, p, tolerance)
-        if step.trains and found.seeds == 1:
-            decided = UNDECIDED
-        needed = dict(zip(('needed_seeds', 'needed_videos'), needs(
-            found, bound, tolerance, len(asked)))) if decided == UNDECIDED else {}
-        found = replace(found, **needed).times(scale).within(-scale, scale)
+        one_seed = step.trains and found.seeds == 1
+        decided = UNDECIDED if one_seed else decide(step, found, bound, p, tolerance)
+        if decided == UNDECIDED and not one_seed:
+            seeds, videos = needs(found, bound, tolerance, len(asked))
+            found = replace(found, needed_seeds=seeds, needed_videos=videos)
+        found = found.times(scale).within(-scale, scale)
         steps.append(Step(step.text, found, p, decided, step.trains))
     return steps
 

@@ -12,6 +12,7 @@ from pandas.util import hash_array
 from vita_mm.analysis.predictions import Predictions, read
 from vita_mm.errors import UserError
 
+COMMON = 0.9  # of the videos of two evaluations that are of the same test set
 METRIC = re.compile(r'(?:(?P<prompts>.*)/)?acc/(?:(?P<split>split\d+)_)?top(?P<k>\d+)')
 
 
@@ -106,7 +107,7 @@ def difference(above: BySeed, below: BySeed, above_trains: bool, below_trains: b
     value, which goes with every seed of the other.
 
     Returns:
-        None if they have no seed or fewer than two videos in common.
+        None if they have no seed in common, or are hardly of the same videos.
     """
     if above_trains and not below_trains:
         below = dict.fromkeys(above, next(iter(below.values())))
@@ -115,8 +116,9 @@ def difference(above: BySeed, below: BySeed, above_trains: bool, below_trains: b
     seeds = sorted(above.keys() & below.keys())
     if not seeds:
         return None
-    right, weights = aligned([side[seed] for side in (above, below) for seed in seeds])
-    if len(weights) < 2:
+    sides = [side[seed] for side in (above, below) for seed in seeds]
+    right, weights = aligned(sides)
+    if len(weights) < max(2, COMMON * max(len(side.videos) for side in sides)):
         return None
     return right[:len(seeds)] - right[len(seeds):], weights
 

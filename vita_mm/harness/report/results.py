@@ -166,11 +166,12 @@ class Step:
     def needs(self) -> str:
         """What would decide it, in brackets; empty if it is decided."""
         found = self.estimate
-        if self.outcome != UNDECIDED or found.seeds == 1:
+        if self.outcome != UNDECIDED or self.trains and found.seeds == 1:
             return ''
         enough = [f'{number:,} {what}' for number, what in (
             (found.needed_seeds, 'seeds'), (found.needed_videos, 'videos')) if number]
-        return f' (would need {" or ".join(enough) or "more than 1,000 seeds"})'
+        many = 'more than 1,000 seeds' if self.trains else 'more than 10,000,000 videos'
+        return f' (would need {" or ".join(enough) or many})'
 
 
 @dataclass

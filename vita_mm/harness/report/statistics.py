@@ -8,10 +8,11 @@ d[s, v] of seed s on video v, say the difference of two systems there, is taken 
 three independent parts around the mean, whose variances come from the two-way moments
 (Searle, Casella, McCulloch: Variance Components, 1992). The mean of a few seeds has a
 variance that is itself hardly known. Satterthwaite's degrees of freedom pass over that:
-at a nominal 5 % they err in up to 13 % of the cases with two seeds, in 8 % with three.
+at a nominal 5 % they err in up to 11 % of the cases with two seeds, in 8 % with three.
 Here the seeds' mean square is integrated out instead, with its expectation distributed as
 mean square · (S - 1) / chi²: the generalized p-value of Tsui and Weerahandi (JASA 84,
-1989). It errs in at most about 5 %, and less where seeds hardly differ.
+1989). It errs in at most about 5 %, and less where seeds hardly differ; docs/suites.md
+has the rates.
 """
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -42,7 +43,7 @@ class Estimate:
             of ``sd_video``.
         needed_seeds: which would find a mean as measured to differ from zero, on as many
             videos, with a power of 80 %; None if 1000 would not, or with one seed.
-        needed_videos: the same with as many seeds.
+        needed_videos: the same with as many seeds; with one, over videos only.
         effective: videos of equal weight that would say as much (Kish).
     """
     value: float
@@ -246,8 +247,6 @@ def needed_videos(found: Estimate, alpha: float = 1 - LEVEL, tolerance: float = 
                   ) -> int | None:
     """Videos that decide with a power of 80 %, of as many seeds; see :func:`power`."""
     share = found.effective / found.videos
-    if found.sd_seed is None:
-        return None
     return least(lambda videos: power(found, found.seeds, videos * share, alpha,
                                       tolerance), 2, MOST_VIDEOS)
 
