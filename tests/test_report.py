@@ -330,7 +330,7 @@ def test_texts_are_shown_and_do_nothing(payload, tmp_path):
     assert ' '.join(seen.text.split()).count(words) > 4
     tex = to_latex(report.suite, report.results[0])
     assert tex.count('{') - tex.count(r'\{') == tex.count('}') - tex.count(r'\}')
-    assert not re.search(r'\\(write|input)|(?<!\\)[%_#]', tex)
+    assert not re.search(r'\\(write|input)|(?<!\\)[%_#]', tex.replace('{%\n', ''))
     assert '{{ 7' not in payload or '49' not in seen.text
 
 
