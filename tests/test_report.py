@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import vita_mm  # noqa: F401  (first: it repairs imports of the libraries below)
 import pytest
@@ -16,8 +17,9 @@ from vita_mm.harness.report.figures import draw
 from vita_mm.errors import UserError
 from vita_mm.harness.report.console import print_report
 from vita_mm.harness.report.content import compose
-from vita_mm.harness.report.exports import to_latex
-from vita_mm.harness.report.provenance import Provenance
+from vita_mm.harness.report.exports import to_csv, to_latex
+from vita_mm.harness.report.markdown import make_markdown
+from vita_mm.harness.report.provenance import Provenance, find_provenance
 from vita_mm.harness.report.report import publish_report, write_report
 from vita_mm.harness.report.results import (
     Cell,
@@ -29,6 +31,7 @@ from vita_mm.harness.report.results import (
 )
 from vita_mm.harness.report.statistics import Estimate
 from vita_mm.harness.report.tables import print_table, remarks_on
+from vita_mm.harness.run.folder import RunFolder
 from vita_mm.harness.spec.published import read_published
 from vita_mm.harness.spec.suite import (
     ROOT,
@@ -60,7 +63,11 @@ def test_the_form_of_class_names_stands_below_the_table(suite):
     assert f'{column.title}: class names as "ApplyEyeMakeup"' in remarks_on(suite, result)
 
 
-def measure(suite, value=lambda figure, seed: 50 + seed, seeds=1):
+def estimated(value, half=2., **more):
+    return Estimate(value, value - half, value + half, 0.01, 3, 768, 1., 1., 1., **more)
+
+
+def measure(suite, value=lambda figure, seed: 50 + seed, seeds=1, intervals=False):
     """Results of a suite whose every number is made up."""
     results = []
     for table in suite.tables:
@@ -76,6 +83,10 @@ def measure(suite, value=lambda figure, seed: 50 + seed, seeds=1):
                                    spreads=dict.fromkeys(values, 0.6) if column.std
                                    else {})
             rows.append(RowResult(row, cells))
+            if intervals:
+                rows[-1].steps = {name: estimated(1.) for name in cells if rows[1:]}
+                for cell in cells.values():
+                    cell.estimate = estimated(cell.mean)
         results.append(TableResult(table, rows, others_of(table, PUBLISHED)))
     return results
 
@@ -213,18 +224,14 @@ def test_the_report_on_order_has_nothing_of_the_paper(tmp_path):
     assert '<th scope="col" class="paper">' not in (tmp_path / 'report.html').read_text()
 
 
-def test_a_suite_of_which_nothing_is_published_has_no_order(tmp_path):
+def test_a_suite_of_which_nothing_is_published_has_no_order():
     suite = read_suite('mini')
     results = measure(suite)
     for cell in (cell for result in results for row in result.rows
                  for cell in row.cells.values()):
         cell.paper = None
-    write(suite, results, tmp_path)
-    assert 'pairs of rows stand' not in (tmp_path / 'report.md').read_text()
-
-
-def estimated(value, half=2., **more):
-    return Estimate(value, value - half, value + half, 0.01, 3, 768, 1., 1., 1., **more)
+    text = make_markdown(compose(suite, results, CLEAN), [])
+    assert 'Table 6' in text and 'pairs of rows stand' not in text
 
 
 def ladder(label='CSC & <b>G</b>', claim='it <i>helps</i>', title='T', note=None):
@@ -289,7 +296,7 @@ def test_a_line_has_seeds_interval_difference_and_what_they_decide(tmp_path):
 
 def test_no_column_says_the_same_in_every_line():
     suite = read_suite('paper')
-    report = compose(suite, measure(suite, as_published, seeds=2), CLEAN)
+    report = compose(suite, measure(suite, as_published, seeds=2, intervals=True), CLEAN)
     for printed in [*report.tables, *ladder().tables]:
         for place, head in enumerate(printed.heads[1:]):
             items = [line.items[place] for line in printed.lines]
@@ -313,18 +320,38 @@ def test_texts_are_shown_and_do_nothing(payload, tmp_path):
     report = replace(report, provenance=replace(CLEAN, machine={'cpu': payload}))
     other = replace(ladder('CSC', 'it', 'T', 'n'), provenance=replace(
         CLEAN, machine={'cpu': 'EPYC'}))
-    seen, plain = (Reader(write_report(each, tmp_path).read_text())
-                   for each in (report, other))
+    plain, seen = (Reader(write_report(each, tmp_path).read_text())
+                   for each in (other, report))
     ours, theirs = ([tag for tag, _ in page.tags] for page in (seen, plain))
     assert ours == theirs
     assert {name for _, attrs in seen.tags for name in attrs} == {
         name for _, attrs in plain.tags for name in attrs}
     words = ' '.join(payload.split())
     assert ' '.join(seen.text.split()).count(words) > 4
+    assert '$x' not in (tmp_path / 'report.md').read_text().replace(r'\$', '')
     tex = to_latex(report.suite, report.results[0])
     assert tex.count('{') - tex.count(r'\{') == tex.count('}') - tex.count(r'\}')
-    assert not re.search(r'\\(write|input)|(?<!\\)[%_#]', tex)
+    assert not re.search(r'\\(write|input)|(?<!\\)[%_#]', tex.replace('{%\n', ''))
     assert '{{ 7' not in payload or '49' not in seen.text
+
+
+def test_runs_say_where_they_come_from(tmp_path):
+    def finish(name, commit, dirty, seconds):
+        folder = RunFolder(tmp_path / name)
+        folder.path.mkdir()
+        folder.finish(seconds=seconds, environment={'env.torch': '2.9.0'},
+                      git={'git.commit': commit, 'git.dirty': dirty} if commit else {})
+        return SimpleNamespace(folder=folder, done=True)
+
+    runs = dict(a=finish('a', COMMIT, 'false', 60.), b=finish('b', COMMIT, 'false', 30.),
+                c=SimpleNamespace(done=False))
+    found = find_provenance(SimpleNamespace(runs=runs))
+    assert found.fault is None and (found.runs, found.seconds) == (2, 90)
+    assert found.machine == {'torch': '2.9.0', 'precision': 'float32'}
+    for commit, dirty, why in [(COMMIT, 'true', '1 of 3 runs'), ('', '', 'checkout'),
+                               ('ffff0', 'false', '2 commits')]:
+        runs['c'] = finish(f'c{commit}{dirty}', commit, dirty, 1.)
+        assert why in find_provenance(SimpleNamespace(runs=runs)).fault
 
 
 def test_only_one_clean_commit_is_published(tmp_path):
@@ -349,11 +376,10 @@ def test_only_one_clean_commit_is_published(tmp_path):
         'report.html', 'report.md', 't.csv', 't.tex', 'picture.png'}
 
 
-def test_tables_for_a_paper(suite, tmp_path):
-    write(suite, measure(suite, as_published, seeds=2), tmp_path)
-    for table in suite.tables:
-        text = (tmp_path / f'tables/{table.name}.csv').read_text()
-        lines = list(csv.DictReader(io.StringIO(text)))
+def test_tables_for_a_paper(suite):
+    for result in measure(suite, as_published, seeds=2, intervals=True):
+        table = result.table
+        lines = list(csv.DictReader(io.StringIO(to_csv(suite, result))))
         measured = {(line['row'], line['column']): line
                     for line in lines if line['ours']}
         assert len(measured) == sum(has_cell(row, name) for row in table.rows
@@ -362,9 +388,9 @@ def test_tables_for_a_paper(suite, tmp_path):
             assert float(measured['csc', 'top1']['ours']) == pytest.approx(73.01)
             assert measured['csc', 'top1']['seeds'] == '2'
             assert ('paper' in lines[0]) == (suite.compared == 'values')
-        text = (tmp_path / f'tables/{table.name}.tex').read_text()
+        text = to_latex(suite, result)
         assert text.isascii() and text.count('{') == text.count('}')
-        assert not re.search(r'(?<!\\)[%_#]', text.replace(r'\label', ''))
+        assert not re.search(r'(?<!\\)[%_#]', text.replace('{%\n', ''))
         form, = re.findall(r'tabular}{(.+)}$', text, re.M)
         width = len(re.sub('@{.*?}', '', form))
         for line in re.findall(r'^.*\\\\$', text.split('midrule\n')[1], re.M):
@@ -384,17 +410,20 @@ def test_a_table_of_latex():
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which('pdflatex') is None, reason='needs pdflatex')
 def test_latex_compiles(suite, tmp_path):
-    write(suite, measure(suite, as_published, seeds=2), tmp_path)
+    write(suite, measure(suite, as_published, seeds=2, intervals=True), tmp_path)
     reports = [ladder(payload, title=payload) for payload in PAYLOADS]
     tables = [path.read_text() for path in sorted(tmp_path.glob('tables/*.tex'))]
     tables += [to_latex(report.suite, report.results[0]) for report in reports]
     (tmp_path / 'all.tex').write_text('\n'.join([
-        r'\documentclass{article}', r'\usepackage[T1]{fontenc}', r'\usepackage{booktabs}',
-        r'\begin{document}', *(table + r'\clearpage' for table in tables),
+        r'\documentclass{article}', r'\usepackage[T1]{fontenc}',
+        r'\usepackage{booktabs,graphicx}', r'\begin{document}',
+        *(table + r'\clearpage' for table in tables),
         r'\end{document}']))
     done = subprocess.run(['pdflatex', '-interaction=nonstopmode', '-halt-on-error',
                            'all.tex'], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]
+    wide = re.findall(r'Overfull .hbox \(([\d.]+)pt', done.stdout)
+    assert not [points for points in wide if float(points) > 1]
 
 
 def test_figures(suite, tmp_path):

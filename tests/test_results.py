@@ -41,7 +41,8 @@ def test_the_page_says_what_each_key_means(title, kind):
 def test_the_page_says_what_each_column_means():
     from test_report import as_published, measure
     suite = read_suite('paper')
-    columns = {name for result in measure(suite, as_published, seeds=2)
+    columns = {name for result in measure(
+                   suite, as_published, seeds=2, intervals=True)
                for name in csv.DictReader(io.StringIO(to_csv(suite, result))).fieldnames}
     about = PAGE.split('## The tables')[1].split('\n## ')[0]
     named = set(re.findall(r'`(\w+)`', about)) - {'reproduced'}

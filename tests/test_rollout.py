@@ -1,6 +1,8 @@
 """Attention rollout: the same features as the model's, and the mathematics, plainly."""
 import itertools
 import json
+import shutil
+from dataclasses import replace
 
 import mlflow
 import pytest
@@ -11,6 +13,14 @@ from mmengine.config import Config
 from vita_mm.analysis.rollout import rollout, trace
 from vita_mm.cli.main import run
 from vita_mm.errors import UserError
+from vita_mm.harness.report.content import compose
+from vita_mm.harness.report.figures import draw
+from vita_mm.harness.report.provenance import Provenance
+from vita_mm.harness.report.report import write_report
+from vita_mm.harness.report.results import Cell, RowResult, TableResult
+from vita_mm.harness.run.folder import RunFolder
+from vita_mm.harness.run.result import Weights
+from vita_mm.harness.spec.suite import Column, Row, Suite, Table
 from vita_mm.io.checkpoints import write_atomically
 from vita_mm.models import CLIPVisionTransformer
 from vita_mm.models.common.attention import temporal_shares
@@ -280,6 +290,32 @@ def test_the_tool_draws_and_tracks(tmp_path, capfd, monkeypatch):
     assert tracked.info.status == 'FINISHED'
     assert {file.path for file in client.list_artifacts(tracked.info.run_id, '0_2')} == {
         f'0_2/{name}' for name in names}
+
+
+def test_a_row_of_a_suite_is_drawn_in_its_report(tmp_path, monkeypatch):
+    config = write_world(tmp_path, num_train=1, num_val=2)
+    monkeypatch.chdir(tmp_path)
+    folder = RunFolder(tmp_path / 'run')
+    folder.path.mkdir()
+    shutil.copy(config, folder.path / 'config.py')
+    folder.finish(weights=Weights(path=f'../{save_untrained(config)}', sha256=''))
+    row = Row('fig3', 'vita', 'Vita-CLIP', train='x.py')
+    table = Table('fig3', 'Attention', {'top1': Column('top1', 'Top-1')}, [row],
+                  figure=dict(kind='rollout', row='vita', video=1))
+    cell = Cell(table.columns['top1'], 'done', {0: 50.}, folders={0: folder.path})
+    result = TableResult(table, [RowResult(row, {'top1': cell})])
+    suite = Suite('s', 'S', [table])
+    figure = draw(result, suite)
+    assert figure._suptitle.get_text().startswith('1.mp4: ')
+    assert [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()] == [
+        'frames', 'Vita-CLIP', 'frozen CLIP']
+    (tmp_path / 'val' / '1.mp4').unlink()
+    report = compose(suite, [result], Provenance())
+    page = write_report(report, tmp_path / 'report').read_text()
+    assert 'the figure is not drawn: the video' in page and '1.mp4' in page
+    assert not list(tmp_path.glob('report/figures/*'))
+    with pytest.raises(ValueError, match="row 'other', which is not there"):
+        replace(table, figure=dict(kind='rollout', row='other'))
 
 
 def save_untrained(config):

@@ -93,17 +93,19 @@ class Part:
     texts: list[list[str]]
 
 
+# What sets a table of many columns closer, and any to the width of the text at most.
+CLOSE = r'\footnotesize', r'\setlength{\tabcolsep}{4pt}'
+FIT = r'\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%'
 # A mean by its right end, and its deviation; a figure of the paper, whose digits differ,
 # around its point; a difference and its interval.
-CLOSE = r'\footnotesize', r'\setlength{\tabcolsep}{4pt}'
 SPREAD, WHOLE, POINT, STEP = r'r@{\,}c@{\,}l', 'r', 'r@{}l', r'r@{\,}l'
 
 
 def to_latex(suite: Suite, result: TableResult) -> str:
-    r"""A ``table`` for a paper, for ``\usepackage{booktabs}``.
+    r"""A ``table`` for a paper, for ``\usepackage{booktabs,graphicx}``.
 
     Of a single measured column the difference to the row before stands beside it, with
-    its interval. Many columns are set closer and smaller.
+    its interval. Many columns are set closer, and none is wider than the text.
     """
     columns = list(result.table.columns.values())
     parts = [part for column in columns for part in parts_of(
@@ -115,9 +117,10 @@ def to_latex(suite: Suite, result: TableResult) -> str:
         *(CLOSE if len(parts) > MANY else []),
         rf'\caption{{{caption(suite, result)}}}',
         rf'\label{{tab:{label_name(suite.name)}-{label_name(result.table.name)}}}',
+        FIT,
         rf'\begin{{tabular}}{{l{"".join(part.form for part in parts)}}}', r'\toprule',
         *heads_of(parts), r'\midrule', *map(row_of, lines), r'\bottomrule',
-        r'\end{tabular}', r'\end{table}', ''])
+        r'\end{tabular}}', r'\end{table}', ''])
 
 
 def heads_of(parts: list[Part]) -> list[str]:

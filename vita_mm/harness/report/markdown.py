@@ -58,7 +58,7 @@ def steps_of(check: Check) -> str:
 
 def plain(text: str) -> str:
     """Any text as a line of Markdown that says just that."""
-    return re.sub(r'([\\`*_\[\]<>|~#&])', r'\\\1', ' '.join(str(text).split()))
+    return re.sub(r'([\\`*_\[\]<>|~#&$])', r'\\\1', ' '.join(str(text).split()))
 
 
 def table(heads: list[str], lines: Iterable[list[str]]) -> str:
