@@ -507,6 +507,7 @@ def test_uneven_times_stay_uneven(tmp_path):
     assert frames_of(copy)['times'] == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_odd_names_are_copied_too(put, tmp_path, monkeypatch):
     chosen = of_all_splits('hmdb51', odd_hmdb())
     put(*chosen, root='with: colon')

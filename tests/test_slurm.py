@@ -124,8 +124,8 @@ def test_jobs_of_an_array_run_and_one_that_fails_says_so(start, make_job):
     assert jobs[1].log.read_text().endswith('last words\n')
 
 
-@pytest.mark.parametrize('partition', [
-    pytest.param('low', marks=pytest.mark.slow), 'grace'])
+@pytest.mark.slow
+@pytest.mark.parametrize('partition', ['low', 'grace'])
 def test_preempted_job_goes_on(start, make_job, partition):
     """With and without a grace time, in which ending would be final."""
     job = make_job('job', steps=8)

@@ -98,6 +98,7 @@ def test_peak_memory_is_that_of_the_call():
     assert size * 0.9 < found < size * 1.3
 
 
+@pytest.mark.slow
 def test_a_killed_measurement_is_one_sentence():
     with pytest.raises(UserError, match='was killed'):
         speed_measure.in_new_process(os._exit, 1)

@@ -96,7 +96,8 @@ SMALL = {'train_cfg.max_epochs': 1, 'train_dataloader.batch_size': 2,
 TRAINED = [name for name, system in SYSTEMS.items() if 'train' not in system.refusals]
 # What each system does in tests of its own, or what takes seconds for each.
 DEAR = {('zero-shot', name) for name in SYSTEMS} | {
-    ('suite', name) for name in SYSTEMS if name != 'xclip'}
+    (verb, name) for verb in ('suite', 'confusion') for name in SYSTEMS
+    if name != 'xclip'}
 
 
 @pytest.fixture(scope='module')
